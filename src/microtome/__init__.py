@@ -1,0 +1,3 @@
+"""microtome: a laboratory for neural networks."""
+
+__version__ = "0.1.0"
