@@ -1,0 +1,55 @@
+"""Two toy programming languages: "x = 3 ; y = 7 ; print ( y ) >" -> 7 and "( set x 3 ) ( set y 7 ) ( show y ) >" -> 7."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from microtome.stimuli.language.behaviour import Behaviour, draw, other
+from microtome.stimuli.language.document import Document, Draft
+from microtome.stimuli.language.lexicon import DIGITS, VARIABLES
+
+
+@dataclass(frozen=True)
+class Program:
+    lisp: bool
+    names: tuple[str, ...]
+    values: tuple[str, ...]
+    asked: int
+
+
+def sample(random: np.random.Generator) -> Program:
+    k = 2 + int(random.random() * 3)
+    values = tuple(draw(random, DIGITS, k))
+    return Program(random.random() < 0.5, tuple(draw(random, VARIABLES, k)), values, int(random.random() * k))
+
+
+def write(program: Program) -> Document:
+    draft = Draft()
+    variable = ("letter", "code.variable")
+    for i, (name, value) in enumerate(zip(program.names, program.values)):
+        asked = i == program.asked
+        draft.say("( set" if program.lisp else "").put(name, *variable, role="variable" if asked else "")
+        draft.say("" if program.lisp else "=").put(value, "code.value", role="value" if asked else "")
+        draft.say(")" if program.lisp else ";")
+    draft.say("( show" if program.lisp else "print (")
+    draft.put(program.names[program.asked], *variable, role="asked").say(") >")
+    draft.mark("code.lisp" if program.lisp else "code.script", 0).mark("code", 0)
+    return draft.ask(program.values[program.asked], "code.value").say(".").done(code="lisp" if program.lisp else "script")
+
+
+def alter(program: Program, random: np.random.Generator) -> Program:
+    swapped = other(random, range(len(program.names)), program.asked)
+    values = list(program.values)
+    values[program.asked], values[swapped] = values[swapped], values[program.asked]
+    return replace(program, values=tuple(values))
+
+
+BEHAVIOUR = Behaviour(
+    "code",
+    "The value of a variable, in two toy languages; in the counterfactual two values are swapped.",
+    sample,
+    write,
+    alter,
+    properties=("code", "code.lisp", "code.script", "code.variable", "code.value", "letter"),
+    weight=1.5,
+)

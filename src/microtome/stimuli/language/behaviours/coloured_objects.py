@@ -1,0 +1,54 @@
+"""Coloured objects: "the ball is red , the cup is blue , ... what colour is the cup ?" -> blue."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from microtome.stimuli.language.behaviour import Behaviour, draw, other
+from microtome.stimuli.language.document import Document, Draft
+from microtome.stimuli.language.lexicon import COLOURS, OBJECTS
+
+
+@dataclass(frozen=True)
+class Scene:
+    objects: tuple[str, ...]
+    colours: tuple[str, ...]
+    asked: int
+    adjective_first: bool
+
+
+def sample(random: np.random.Generator) -> Scene:
+    k = 2 + int(random.random() * 3)
+    objects, colours = draw(random, OBJECTS, k), draw(random, COLOURS, k)
+    return Scene(tuple(objects), tuple(colours), int(random.random() * k), random.random() < 0.5)
+
+
+def write(scene: Scene) -> Document:
+    draft = Draft().say("there is" if scene.adjective_first else "")
+    for i, (thing, colour) in enumerate(zip(scene.objects, scene.colours)):
+        asked = i == scene.asked
+        draft.say("," if i else "").say("a" if scene.adjective_first else "the")
+        if scene.adjective_first:
+            draft.put(colour, role="colour" if asked else "").put(thing, role="object" if asked else "")
+        else:
+            draft.put(thing, role="object" if asked else "").say("is").put(colour, role="colour" if asked else "")
+    draft.say(". what colour is the").put(scene.objects[scene.asked], role="asked").say("?")
+    return draft.ask(scene.colours[scene.asked], "colour.answer").say(".").done()
+
+
+def alter(scene: Scene, random: np.random.Generator) -> Scene:
+    swapped = other(random, range(len(scene.objects)), scene.asked)
+    colours = list(scene.colours)
+    colours[scene.asked], colours[swapped] = colours[swapped], colours[scene.asked]
+    return replace(scene, colours=tuple(colours))
+
+
+BEHAVIOUR = Behaviour(
+    "coloured_objects",
+    "What colour is one of several objects; in the counterfactual two colours are swapped.",
+    sample,
+    write,
+    alter,
+    properties=("colour.answer",),
+    weight=1.5,
+)

@@ -1,0 +1,55 @@
+"""Induction: random words, then the same words again; in the repetition each word can be told from the first time."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from microtome.stimuli.language.behaviour import Behaviour, draw, other
+from microtome.stimuli.language.document import Document, Draft
+from microtome.stimuli.language.facts import FACT_WORDS
+from microtome.stimuli.language.lexicon import LEXICAL
+
+#: Words with a meaning of their own; function words would make the repetition guessable.
+POOL = tuple(sorted({w for name, ws in {**LEXICAL, **FACT_WORDS}.items() for w in ws if name not in ("punctuation", "determiner")}))
+
+
+@dataclass(frozen=True)
+class Scene:
+    words: tuple[str, ...]
+    asked: int
+
+
+def sample(random: np.random.Generator) -> Scene:
+    length = 5 + int(random.random() * 10)
+    return Scene(tuple(draw(random, POOL, length)), 1 + int(random.random() * (length - 1)))
+
+
+def write(scene: Scene) -> Document:
+    draft = Draft()
+    for i, word in enumerate(scene.words):
+        draft.put(word, role={scene.asked - 1: "seen_before", scene.asked: "to_copy"}.get(i, ""))
+    draft.put(scene.words[0], "induction.repeated", role="current" if scene.asked == 1 else "")
+    for i, word in enumerate(scene.words[1:], start=1):
+        draft.ask(word, "induction.repeated", asked=i == scene.asked)
+        if i == scene.asked - 1:
+            draft._roles["current"] = len(scene.words) + i
+    return draft.done()
+
+
+def alter(scene: Scene, random: np.random.Generator) -> Scene:
+    words = list(scene.words)
+    while (new := other(random, POOL, words[scene.asked])) in words:
+        pass
+    words[scene.asked] = new
+    return replace(scene, words=tuple(words))
+
+
+BEHAVIOUR = Behaviour(
+    "induction",
+    "Copy what followed the same word earlier in a random sequence.",
+    sample,
+    write,
+    alter,
+    properties=("induction.repeated",),
+    weight=1.5,
+)

@@ -1,0 +1,58 @@
+"""Metrics of a task: from logits at the answer position to one number per example. Pure functions.
+
+All take ``logits`` [n, vocab] and token ids ``answers`` [n] and ``wrong`` [n], and return ``values`` [n]; larger means more of
+the behaviour. They work on any device and dtype, and gradients flow through them.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def _at(logits: Tensor, tokens: Tensor) -> Tensor:
+    return logits.gather(-1, tokens.to(logits.device).long()[:, None])[:, 0]
+
+
+def logit_difference(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+    """Logit of the answer minus logit of the wrong answer, in nats.
+
+    >>> logit_difference(torch.tensor([[1.0, 3.0]]), torch.tensor([1]), torch.tensor([0]))
+    tensor([2.])
+    """
+    return _at(logits, answers) - _at(logits, wrong)
+
+
+def log_prob(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+    """Log-probability of the answer, in nats; `wrong` is not read."""
+    return _at(logits, answers) - logits.logsumexp(-1)
+
+
+def probability(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+    """Probability of the answer, between 0 and 1; `wrong` is not read."""
+    return log_prob(logits, answers, wrong).exp()
+
+
+def probability_difference(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+    """Probability of the answer minus probability of the wrong answer, between -1 and 1."""
+    normaliser = logits.logsumexp(-1)
+    return (_at(logits, answers) - normaliser).exp() - (_at(logits, wrong) - normaliser).exp()
+
+
+def kl(logits: Tensor, reference: Tensor) -> Tensor:
+    """Divergence KL(reference || logits) per example, in nats; `reference` [n, vocab] holds the logits of the plain run.
+
+    >>> kl(torch.zeros(1, 4), torch.zeros(1, 4))
+    tensor([0.])
+    """
+    target = torch.log_softmax(reference, -1)
+    return (target.exp() * (target - torch.log_softmax(logits, -1))).sum(-1)
+
+
+#: Metrics that a `Task` can name. `kl` is apart: it compares with a reference run, not with answers.
+METRICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "logit_difference": logit_difference,
+    "log_prob": log_prob,
+    "probability": probability,
+    "probability_difference": probability_difference,
+}

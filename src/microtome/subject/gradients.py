@@ -1,0 +1,68 @@
+"""Gradients of a metric at sites, in one forward and one backward."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from microtome.errors import SiteError
+from microtome.subject.apply import Count
+from microtome.subject.edit import Edit
+from microtome.subject.hooks import Tap, attached
+from microtome.subject.inputs import Inputs
+from microtome.subject.run import bind_edits, logits_of, refuse_idle, taps_for
+
+if TYPE_CHECKING:
+    from microtome.subject.subject import Subject
+
+
+def gradients(
+    subject: "Subject",
+    inputs: Inputs,
+    sites: Sequence[str],
+    metric: Callable[[Tensor], Tensor],
+    edits: Sequence[Edit] = (),
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Values [n] of the metric, d value / d site for each site, and the sites' values.
+
+    The gradient at a site is taken of the sum over examples, which is each example's own gradient because examples do not
+    mix (in eval mode). Parameters receive no gradient; their flags come back as they were.
+    """
+    edits = bind_edits(subject, inputs, edits)
+    counts = [Count() for _ in edits]
+    chosen = [subject.site(s) for s in dict.fromkeys(sites)]
+    leaves: dict[str, Tensor] = {}
+
+    def watch(name: str):
+        def keep(value: Tensor) -> Tensor:
+            leaf = value.clone() if value.requires_grad else value.detach().clone().requires_grad_(True)
+            leaves[name] = leaf
+            return leaf
+
+        return keep
+
+    taps = taps_for(subject, edits, counts)
+    for site in chosen:
+        taps.setdefault(site.name, Tap(site)).keep = watch(site.name)
+    read = getattr(metric, "read", None)
+    positions = getattr(metric, "positions", None)
+    parameters = [p for p in subject.module.parameters() if p.requires_grad]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        with torch.enable_grad(), attached(subject.module, list(taps.values()), lambda: inputs.frame):
+            logits = logits_of(subject.call(inputs, "all" if positions is None else positions))
+            if positions is not None and logits.ndim == 3 and logits.shape[1] == 1:
+                logits = logits[:, 0]
+            values = metric(read(logits) if callable(read) else logits)
+            missing = [s.name for s in chosen if s.name not in leaves]
+            if missing:
+                raise SiteError(f"{', '.join(missing)} never fired during the run.")
+            grads = torch.autograd.grad(values.sum(), [leaves[s.name] for s in chosen], allow_unused=True)
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+    refuse_idle(edits, counts)
+    filled = {s.name: torch.zeros_like(leaves[s.name]) if g is None else g for s, g in zip(chosen, grads)}
+    return values.detach(), filled, {k: v.detach() for k, v in leaves.items()}

@@ -1,0 +1,111 @@
+"""Inputs: what a subject is run on, as a small mapping of tensors with a batch axis."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from microtome.errors import ShapeError, UsageError
+from microtome.subject.frame import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(Mapping[str, Tensor]):
+    """Tensors with a common batch axis, e.g. input_ids and attention_mask; or one tensor under "" for plain modules.
+
+    Examples
+    --------
+    >>> import torch
+    >>> batch = Inputs({"input_ids": torch.tensor([[1, 5, 6], [1, 7, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])})
+    >>> len(batch), batch.lengths.tolist(), batch[:1]["input_ids"].tolist()
+    (2, [3, 2], [[1, 5, 6]])
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        sizes = {name: tensor.shape[0] for name, tensor in self.tensors.items()}
+        if len(set(sizes.values())) != 1:
+            raise ShapeError(f"inputs must share their first axis, got {sizes}.")
+
+    @property
+    def ids(self) -> Tensor | None:
+        """Token ids [n, length], or None."""
+        return self.tensors.get("input_ids")
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Attention mask [n, length], or None when nothing is padded."""
+        mask = self.tensors.get("attention_mask")
+        return None if mask is None or mask.ndim != 2 or bool(mask.all()) else mask
+
+    @property
+    def main(self) -> Tensor:
+        """The tensor that defines rows and positions."""
+        return next(iter(self.tensors.values())) if self.ids is None else self.ids
+
+    @property
+    def lengths(self) -> Tensor:
+        """Real tokens of each example [n]; the second axis where there is no mask."""
+        mask = self.tensors.get("attention_mask")
+        if mask is not None and mask.ndim == 2:
+            return mask.sum(dim=1)
+        width = self.main.shape[1] if self.main.ndim > 1 else 1
+        return torch.full((len(self),), width)
+
+    @property
+    def frame(self) -> Frame:
+        """Where the real tokens are."""
+        if self.mask is not None:
+            return Frame.of_mask(self.mask)
+        return Frame.full(len(self), self.main.shape[1] if self.main.ndim > 1 else 1)
+
+    def repeat(self, times: int) -> "Inputs":
+        """The batch stacked `times` times."""
+        return Inputs({k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in self.tensors.items()})
+
+    def to(self, device: torch.device | str) -> "Inputs":
+        """The same inputs on a device."""
+        return Inputs({k: v.to(device) for k, v in self.tensors.items()})
+
+    def __getitem__(self, key):  # str -> Tensor, slice or tensor -> Inputs
+        if isinstance(key, str):
+            return self.tensors[key]
+        if isinstance(key, int):
+            key = slice(key, key + 1 or None)
+        return Inputs({k: v[key] for k, v in self.tensors.items()})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return next(iter(self.tensors.values())).shape[0]
+
+    def items(self):
+        """Name and tensor pairs."""
+        return self.tensors.items()
+
+    def keys(self):
+        """Names of the tensors."""
+        return self.tensors.keys()
+
+    def values(self):
+        """The tensors."""
+        return self.tensors.values()
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{k or 'input'} {list(v.shape)}" for k, v in self.tensors.items())
+        return f"Inputs({shapes})"
+
+
+def as_inputs(data: "Inputs | Tensor | Mapping[str, Tensor]") -> Inputs:
+    """Inputs from a tensor or a mapping of tensors."""
+    if isinstance(data, Inputs):
+        return data
+    if isinstance(data, Tensor):
+        return Inputs({"input_ids" if data.dtype == torch.long and data.ndim == 2 else "": data})
+    if isinstance(data, Mapping):
+        return Inputs({k: v for k, v in data.items() if isinstance(v, Tensor)})
+    raise UsageError(f"expected Inputs, a tensor or a mapping of tensors, got {type(data).__name__}. "
+                     "Turn texts into inputs with subject.tokens(texts).")

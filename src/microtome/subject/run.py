@@ -1,0 +1,177 @@
+"""One forward pass: record sites, apply edits, stop as early as possible."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from microtome.errors import EditTouchedNothing, SiteError, UsageError
+from microtome.subject.apply import Count
+from microtome.subject.edit import Edit, derangement
+from microtome.subject.frame import Frame
+from microtome.subject.hooks import Placed, Stop, Tap, attached
+from microtome.subject.inputs import Inputs
+from microtome.subject.site import Site
+
+if TYPE_CHECKING:
+    from microtome.subject.subject import Subject
+
+Logits = Literal["all", "last", "none"] | Tensor
+
+
+@dataclass
+class Run:
+    """What one forward gave.
+
+    Attributes
+    ----------
+    inputs : Inputs
+    values : dict
+        Site name -> tensor; index the run with a site name (aliases work) to get it.
+    output : Any
+        The module's output; None when the forward stopped early.
+    touched, changed : list of int
+        Cells addressed and cells whose value changed, for each edit, in this call.
+    """
+
+    inputs: Inputs
+    values: dict[str, Tensor]
+    output: Any
+    touched: list[int]
+    changed: list[int]
+    subject: "Subject"
+
+    def __getitem__(self, site: str) -> Tensor:
+        name = self.subject.site(site).name
+        if name not in self.values:
+            raise SiteError(f"{name} was not recorded in this run. Recorded: {sorted(self.values)}. Add it to record=[...].")
+        return self.values[name]
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits, or the plain tensor output of a module [n, ..., vocab]."""
+        if self.output is None:
+            raise UsageError("this run stopped before the logits. Ask for them with logits='all' or logits='last'.")
+        return logits_of(self.output)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in self.values.items())
+        return f"Run({len(self.inputs)} examples; {shapes or 'nothing recorded'})"
+
+
+def logits_of(output: Any) -> Tensor:
+    """The tensor a metric reads: `.logits` where there is one, else the (first) tensor of the output."""
+    if isinstance(output, Tensor):
+        return output
+    for name in ("logits", "logits_per_image", "last_hidden_state"):
+        value = getattr(output, name, None)
+        if isinstance(value, Tensor):
+            return value
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise UsageError(f"the module returned {type(output).__name__}, which has no logits.")
+
+
+def run(
+    subject: "Subject",
+    inputs: Inputs,
+    record: Sequence[str] = (),
+    edits: Sequence[Edit] = (),
+    logits: Logits = "all",
+) -> Run:
+    """See `Subject.run`."""
+    edits = bind_edits(subject, inputs, edits)
+    values, output, counts = forward(subject, inputs, record, edits, logits, copy=False)
+    if values is None:  # an in-place operation overwrote a recorded tensor: take copies this time
+        values, output, counts = forward(subject, inputs, record, edits, logits, copy=True)
+    refuse_idle(edits, counts)
+    return Run(inputs, values or {}, output, [c.touched for c in counts], [c.changed for c in counts], subject)
+
+
+def forward(subject, inputs, record, edits, logits, *, copy):
+    """One hooked forward; values None when a recorded tensor was overwritten in place and copies are needed."""
+    sites = [subject.site(s) for s in dict.fromkeys(record)]
+    kept: dict[str, list[tuple[Tensor, int]]] = {s.name: [] for s in sites}
+    counts = [Count() for _ in edits]
+    waiting = {s.name for s in sites}
+    may_stop = isinstance(logits, str) and logits == "none" and bool(sites)
+
+    def keep(name: str):
+        def store(value: Tensor) -> None:
+            kept[name].append((value.clone() if copy else value, value._version))
+            waiting.discard(name)
+            if may_stop and not waiting:
+                raise Stop
+
+        return store
+
+    taps = taps_for(subject, edits, counts)
+    for site in sites:
+        taps.setdefault(site.name, Tap(site)).keep = keep(site.name)
+    output = None
+    with torch.no_grad(), attached(subject.module, list(taps.values()), lambda: inputs.frame), contextlib.suppress(Stop):
+        output = subject.call(inputs, logits)
+    silent = [name for name, found in kept.items() if not found]
+    if silent:
+        raise SiteError(f"{', '.join(silent)} never fired during the run: the module is not used by this forward.")
+    if not copy and any(t._version != v for found in kept.values() for t, v in found):
+        return None, None, counts
+    values = {name: found[0][0] if len(found) == 1 else torch.stack([t for t, _ in found], dim=1)
+              for name, found in kept.items()}
+    return values, output, counts
+
+
+def taps_for(subject: "Subject", edits: Sequence[Edit], counts: Sequence[Count | None]) -> dict[str, Tap]:
+    """One tap per site with its edits in the order given."""
+    taps: dict[str, Tap] = {}
+    for edit, count in zip(edits, counts):
+        site = subject.site(edit.site)
+        taps.setdefault(site.name, Tap(site)).edits.append(Placed(edit, None, count))
+    return taps
+
+
+def refuse_idle(edits: Sequence[Edit], counts: Sequence[Count]) -> None:
+    """Every edit must have addressed at least one cell in this call."""
+    for edit, count in zip(edits, counts):
+        if count.touched == 0:
+            raise EditTouchedNothing(
+                f"{edit} addressed no cell in this run: its site did not fire, or its positions are outside what was computed. "
+                "Check the site with subject.site(...) and the positions against inputs.lengths."
+            )
+
+
+def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> list[Edit]:
+    """Edits whose values are measured on the unedited inputs become plain "set" edits."""
+    for edit in edits:
+        if not isinstance(edit, Edit):
+            raise UsageError(f"edits must be Edit values (mt.ablate, mt.patch, ...), got {type(edit).__name__}.")
+        subject.site(edit.site)
+    measured = [e for e in edits if e.op in ("mean", "resample", "clean")]
+    if not measured:
+        return list(edits)
+    names = sorted({e.site for e in measured})
+    values, _, _ = forward(subject, inputs, names, (), "none", copy=True)
+    return [_bind(e, values[subject.site(e.site).name], subject.site(e.site), inputs.frame)
+            if e.op in ("mean", "resample", "clean") else e for e in edits]
+
+
+def _bind(edit: Edit, clean: Tensor, site: Site, frame: Frame) -> Edit:
+    if edit.op == "clean":
+        value = clean
+    elif edit.op == "resample":
+        value = clean[derangement(clean.shape[0], edit.seed)]
+    else:
+        axes = site.axes_of(clean)
+        if "position" in axes and axes[:2] == ("batch", "position"):
+            columns = torch.arange(clean.shape[1])
+            real = ((columns >= frame.start[:, None]) & (columns < frame.stop[:, None])).to(clean.device)
+            value = clean[real].mean(dim=0)
+        elif "channel" in axes:
+            value = clean.mean(dim=[i for i, a in enumerate(axes) if a != "channel"])
+            value = value.reshape([-1 if a == "channel" else 1 for a in axes]).expand_as(clean)
+        else:
+            value = clean.mean(dim=0, keepdim=True).expand_as(clean)
+    return replace(edit, op="set", value=value)

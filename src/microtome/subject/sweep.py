@@ -1,0 +1,275 @@
+"""Thousands of edits, each costing only what it changes.
+
+Edits are grouped by the first position they touch and sorted by the first block; a wave passes once through the blocks and
+takes up the edits of each block on the way, stacked on the batch axis. Logits are computed only where the metric reads
+them. The result of a few edits is compared with full forwards first; where they disagree, everything runs in full.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from microtome.errors import EditTouchedNothing, UsageError
+from microtome.subject.apply import Count
+from microtome.subject.architecture import Trunk
+from microtome.subject.bind import Metric
+from microtome.subject.edit import Edit
+from microtome.subject.hooks import Placed, Tap, attached
+from microtome.subject.inputs import Inputs
+from microtome.subject.replay import Capture, PrefixCache, capture, head_of, main_trunk, replay_block, tail
+from microtome.subject.run import bind_edits, logits_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from microtome.subject.subject import Subject
+
+#: Largest difference, relative to the spread of the metric, that replay may have from a full forward.
+TOLERANCE = 1e-3
+
+
+@dataclass
+class Sweep:
+    """Results of `Subject.sweep`.
+
+    Attributes
+    ----------
+    edits : list of tuple of Edit
+    values : Tensor[entries, n]
+        The metric under each entry.
+    base : Tensor[n]
+        The metric without edits.
+    forwards : float
+        Cost in full forward passes of the batch.
+    replayed : bool
+        Whether suffixes were replayed; False means full forwards (see `note`).
+    note : str
+    """
+
+    edits: list[tuple[Edit, ...]]
+    values: Tensor
+    base: Tensor
+    forwards: float
+    replayed: bool
+    note: str = ""
+
+    @property
+    def effects(self) -> Tensor:
+        """values - base [entries, n]."""
+        return self.values - self.base
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per entry: the edits, mean value, mean effect."""
+        import pandas as pd
+
+        return pd.DataFrame({
+            "edit": ["; ".join(map(str, e)) for e in self.edits],
+            "value": self.values.mean(dim=1).tolist(),
+            "effect": self.effects.mean(dim=1).tolist(),
+        })
+
+    def __repr__(self) -> str:
+        how = "suffix replay" if self.replayed else "full forwards"
+        return f"Sweep({len(self.edits)} entries x {self.base.numel()} examples, {self.forwards:.1f} forwards, {how})"
+
+
+@dataclass
+class _Entry:
+    """One entry with where it begins."""
+
+    index: int
+    edits: tuple[Edit, ...]
+    block: int
+    start: int
+    by_block: dict[int, list[Edit]] = field(default_factory=dict)
+
+
+def sweep(
+    subject: "Subject", inputs: Inputs, edits: Sequence[Any], metric: Metric, *, memory: int = 256 * 2**20
+) -> Sweep:
+    """See `Subject.sweep`."""
+    sets = [(e,) if isinstance(e, Edit) else tuple(e) for e in edits]
+    if not sets or not all(sets):
+        raise UsageError("sweep needs at least one edit in every entry.")
+    flat = iter(bind_edits(subject, inputs, [e for s in sets for e in s]))
+    bound = [tuple(next(flat) for _ in s) for s in sets]
+    trunk = main_trunk(subject)
+    why = _why_not(subject, trunk, bound, metric)
+    if why or trunk is None:
+        return _full(subject, inputs, bound, metric, memory, why)
+    reuse = (trunk.stack.causal and inputs.mask is None) or (trunk.stack.causal and _right_padded(inputs))
+    entries = [_entry(subject, i, s, inputs, reuse) for i, s in enumerate(bound)]
+    reuse = reuse and any(e.start > 0 for e in entries)
+    base = capture(subject, trunk, inputs, metric.positions, cache=reuse)  # type: ignore[arg-type]
+    if base.keys is None:
+        for entry in entries:
+            entry.start = 0
+    engine = _Engine(subject, trunk, inputs, base, metric, memory)
+    error = engine.check(entries)
+    if error > TOLERANCE and any(e.start for e in entries):
+        for entry in entries:
+            entry.start = 0
+        error = engine.check(entries)
+    if error > TOLERANCE:
+        return _full(subject, inputs, bound, metric, memory, f"suffix replay differs from the full forward by {error:.1e}")
+    values = torch.empty(len(bound), len(inputs))
+    for group in engine.chunks(entries):
+        values[[e.index for e in group]] = engine.wave(group)
+    return Sweep(bound, values, metric(base.logits).cpu(), engine.forwards, True)
+
+
+def _right_padded(inputs: Inputs) -> bool:
+    return bool((inputs.frame.start == 0).all())
+
+
+def _why_not(subject: "Subject", trunk: Trunk | None, sets: Sequence[tuple[Edit, ...]], metric: Metric) -> str:
+    """Why suffix replay cannot serve, or ""."""
+    if trunk is None or head_of(subject) is None or metric.positions is None:
+        return "no known blocks and head to replay"
+    for edit in (e for s in sets for e in s):
+        site = subject.site(edit.site)
+        if site.block is None or site.stack != trunk.stack.name:
+            return f"{site.name} lies outside the blocks"
+    return ""
+
+
+def _entry(subject: "Subject", index: int, edits: tuple[Edit, ...], inputs: Inputs, reuse: bool) -> _Entry:
+    by_block: dict[int, list[Edit]] = {}
+    start = inputs.main.shape[1]
+    for edit in edits:
+        by_block.setdefault(subject.site(edit.site).block or 0, []).append(edit)
+        columns = inputs.frame.resolve(edit.position)
+        start = min(start, 0 if columns is None or not reuse else int(columns.min()))
+    return _Entry(index, edits, min(by_block), start, by_block)
+
+
+class _Engine:
+    """Waves through the blocks for entries that share a start position."""
+
+    def __init__(
+        self, subject: "Subject", trunk: Trunk, inputs: Inputs, base: Capture, metric: Metric, memory: int
+    ) -> None:
+        self.subject, self.trunk, self.inputs, self.base, self.metric = subject, trunk, inputs, base, metric
+        self.blocks = list(subject.module.get_submodule(trunk.blocks))  # type: ignore[arg-type]
+        self.finish = _reader(subject, metric)
+        self.rows, self.length = len(inputs), inputs.main.shape[1]
+        widest = 4 * max(trunk.dims.d_mlp, trunk.dims.d_model) + self.length * max(1, trunk.dims.heads)
+        self.per_copy = self.rows * widest * base.hidden[0].element_size()
+        self.memory, self.forwards = memory, 1.0
+
+    def chunks(self, entries: list[_Entry]) -> list[list[_Entry]]:
+        """Entries with one start position, later blocks together, as many as the memory holds."""
+        groups: list[list[_Entry]] = []
+        for entry in sorted(entries, key=lambda e: (e.start, -e.block, e.index)):
+            last = groups[-1] if groups else []
+            room = max(1, self.memory // (self.per_copy * max(1, self.length - entry.start)))
+            if not last or last[0].start != entry.start or len(last) >= room:
+                groups.append([entry])
+            else:
+                last.append(entry)
+        return groups
+
+    def wave(self, group: list[_Entry]) -> Tensor:
+        """Metric values [entries of the group, n], in the group's order."""
+        ordered = sorted(range(len(group)), key=lambda i: group[i].block)
+        slot = {id(group[i]): k for k, i in enumerate(ordered)}
+        start, n = group[0].start, self.rows
+        prefix = PrefixCache(self.base.keys, self.base.values, start) if start and self.base.keys else None  # type: ignore[arg-type]
+        frame = self.inputs.frame.window(start, self.length - start)
+        hidden, active = None, 0
+        with torch.no_grad():
+            for l in range(group[ordered[0]].block, len(self.blocks)):
+                joining = sum(1 for i in ordered[active:] if group[i].block == l)
+                if joining:
+                    fresh = self.base.hidden[l][:, start:].repeat(joining, 1, 1)
+                    hidden = fresh if hidden is None else torch.cat([hidden, fresh])
+                    active += joining
+                taps: dict[str, Tap] = {}
+                placed = []
+                for i in ordered[:active]:
+                    for edit in group[i].by_block.get(l, ()):
+                        site, k = self.subject.site(edit.site), slot[id(group[i])]
+                        placed.append(Placed(edit, slice(k * n, (k + 1) * n), Count()))
+                        taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
+                with attached(self.subject.module, list(taps.values()), lambda: frame):
+                    hidden = replay_block(self.blocks[l], self.base.calls[l], hidden, n, start, prefix)  # type: ignore[arg-type]
+                _refuse_idle(placed)
+                self.forwards += active * (self.length - start) / self.length / len(self.blocks)
+            copies = len(group)
+            columns = (self.metric.positions - start).to(hidden.device).repeat(copies)  # type: ignore[union-attr]
+            final = hidden[torch.arange(len(hidden), device=hidden.device), columns]  # type: ignore[index]
+            values = self.finish(final.view(copies, n, -1)).cpu()
+        return values[[slot[id(e)] for e in group]]
+
+    def check(self, entries: list[_Entry]) -> float:
+        """Largest difference from full forwards over two entries, relative to the spread of the values."""
+        worst = 0.0
+        for entry in {e.index: e for e in (min(entries, key=lambda e: (e.block, e.start)),
+                                           max(entries, key=lambda e: (e.start, e.block)))}.values():
+            fast = self.wave([entry])[0]
+            slow = _values(self.subject, self.inputs, [entry.edits], self.metric)[0]
+            self.forwards += 1
+            spread = max(float((self.base.logits.max() - self.base.logits.min()).abs()), 1e-6)
+            worst = max(worst, float((fast - slow).abs().max()) / spread)
+        return worst if np.isfinite(worst) else 0.0
+
+
+def _reader(subject: "Subject", metric: Metric):
+    """From final residual vectors [copies, n, d] to metric values [copies, n], without full logits where possible."""
+    from microtome.stimuli.metrics import logit_difference
+
+    trunk, head = main_trunk(subject), head_of(subject)
+    capped = trunk.stack.cap and getattr(subject.module.config, trunk.stack.cap, None)  # type: ignore[union-attr]
+    if metric.function is logit_difference and isinstance(head, nn.Linear) and not capped:
+        norm = subject.module.get_submodule(trunk.path(trunk.stack.final_norm))  # type: ignore[union-attr]
+        a, w = metric.answers.to(head.weight.device), metric.wrong.to(head.weight.device)
+        direction = head.weight[a] - head.weight[w]
+        bias = head.bias[a] - head.bias[w] if head.bias is not None else 0.0
+        return lambda final: (norm(final) * direction).sum(-1) + bias
+    logits = tail(subject)
+    return lambda final: torch.stack([metric(logits(copy)) for copy in final])
+
+
+def _refuse_idle(placed: Sequence[Placed]) -> None:
+    for p in placed:
+        if p.count is not None and p.count.touched == 0:
+            raise EditTouchedNothing(f"{p.edit} addressed no cell in the sweep: check its site and positions.")
+
+
+def _values(subject: "Subject", inputs: Inputs, sets: Sequence[tuple[Edit, ...]], metric: Metric) -> Tensor:
+    """Metric values [entries, n] by full forwards of stacked copies."""
+    n = len(inputs)
+    stacked = inputs.repeat(len(sets))
+    taps: dict[str, Tap] = {}
+    placed = []
+    for k, edits in enumerate(sets):
+        for edit in edits:
+            site = subject.site(edit.site)
+            placed.append(Placed(edit, slice(k * n, (k + 1) * n) if len(sets) > 1 else None, Count()))
+            taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
+    with torch.no_grad(), attached(subject.module, list(taps.values()), lambda: inputs.frame):
+        logits = logits_of(subject.call(stacked, "all" if metric.positions is None else metric.positions.repeat(len(sets))))
+    _refuse_idle(placed)
+    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
+    per = logits.view(len(sets), n, *logits.shape[1:])
+    return torch.stack([metric(metric.read(copy)) for copy in per]).cpu()
+
+
+def _full(
+    subject: "Subject", inputs: Inputs, sets: list[tuple[Edit, ...]], metric: Metric, memory: int, note: str
+) -> Sweep:
+    """Every entry by a full forward, as many copies stacked as the memory holds."""
+    with torch.no_grad():
+        logits = logits_of(subject.call(inputs, "all" if metric.positions is None else metric.positions))
+    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
+    base = metric(metric.read(logits)).cpu()
+    size = sum(v.numel() * v.element_size() for v in inputs.tensors.values()) * 64
+    room = int(max(1, min(64, memory // max(1, size))))
+    values = torch.cat([_values(subject, inputs, sets[i : i + room], metric) for i in range(0, len(sets), room)])
+    return Sweep(sets, values, base, 1.0 + len(sets), False, note)
+

@@ -1,0 +1,94 @@
+"""One method under test: its record, its family, and how to call it."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from microtome.errors import UsageError
+from microtome.method import Method
+from microtome.testing.report import Failed, Skip
+
+
+@dataclass(frozen=True)
+class World:
+    """What a family offers a method: values by the name of the parameter that takes them, and the planted truth.
+
+    Attributes
+    ----------
+    given : mapping of str to object
+        Nouns by parameter name, e.g. ``{"recording": Recording, "labels": array}``.
+    truth : mapping of str to object
+        What was planted, for the family's `truth` score.
+    """
+
+    given: Mapping[str, Any]
+    truth: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that must be refused: replaced arguments, and the error with a pattern of its message."""
+
+    description: str
+    given: Mapping[str, Any]
+    error: type[Exception]
+    pattern: str = ""
+
+
+class Case:
+    """A method with the tiny worlds of its family.
+
+    Parameters
+    ----------
+    method : Method
+        The record; its `tiny` settings go into every call.
+    seeds : int
+        How many seeds the statistical checks use.
+    """
+
+    def __init__(self, method: Method, seeds: int = 3):
+        if method.function is None:
+            raise UsageError(f"the record of {method.key!r} has no function; decorate one with @method.")
+        self.method = method
+        self.seeds = range(seeds)
+        self.function: Callable[..., Any] = method.function
+        self.parameters = inspect.signature(method.function).parameters
+
+    @property
+    def family(self) -> Any:
+        """The family module of the method's question."""
+        name = f"microtome.testing.families.{self.method.question}"
+        if importlib.util.find_spec(name) is None:
+            raise Skip(f"no family of contract tests for the question {self.method.question!r} yet")
+        return importlib.import_module(name)
+
+    @property
+    def data(self) -> list[str]:
+        """Names of the leading arguments: the nouns."""
+        return [p.name for p in self.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+
+    def world(self, seed: int = 0) -> World:
+        """A world with planted structure."""
+        return self.family.tiny(self.method, seed)
+
+    def null(self, seed: int = 0) -> World:
+        """The same without structure."""
+        return self.family.null(self.method, seed)
+
+    def run(self, world: World, *, seed: int = 0, **replaced: Any) -> Any:
+        """Call the method on a world, with its tiny settings."""
+        offered = {**world.given, **replaced}
+        missing = [n for n in self.data if n not in offered and self.parameters[n].default is inspect.Parameter.empty]
+        if missing:
+            raise Failed(
+                f"argument {missing[0]!r} is no noun that the {self.method.question!r} family offers "
+                f"({', '.join(sorted(offered))}); name it so, or extend testing/families/{self.method.question}.py"
+            )
+        args = [offered[n] for n in self.data if n in offered]
+        named = {n: v for n, v in offered.items() if n in self.parameters and n not in self.data}
+        settings = {**named, **self.method.tiny}
+        if self.method.stochastic:
+            settings["seed"] = seed
+        return self.function(*args, **settings)

@@ -1,0 +1,74 @@
+"""Checks 7, 8, 9, 19: the same answer whatever the dtype, the batch, the storage and the device."""
+
+import tempfile
+
+import torch
+
+from microtome.testing.case import Case, World
+from microtome.testing.digest import digest
+from microtome.testing.planted import with_matrix
+from microtome.testing.report import Failed, Skip
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+#: How far the truth score may move from that of float32.
+TOLERANCE = {torch.float64: 0.02, torch.float32: 0.0, torch.bfloat16: 0.1, torch.float16: 0.05}
+
+
+def _recorded(case: Case) -> World:
+    if "recording" not in case.data:
+        raise Skip("takes no recording")
+    return case.world()
+
+
+def dtypes(case: Case) -> None:
+    """Check 7: float16, bfloat16, float32 and float64 recordings give the same answer within tolerance."""
+    world = _recorded(case)
+    expected = case.family.truth(case.method, case.run(world), world)
+    for dtype in DTYPES:
+        recording = with_matrix(world.given["recording"], lambda x, dtype=dtype: x.to(dtype))
+        score = case.family.truth(case.method, case.run(world, recording=recording), world)
+        if not abs(score - expected) <= TOLERANCE[dtype]:
+            raise Failed(f"{dtype}: truth score {score:.3f}, {expected:.3f} in float32")
+
+
+def batch(case: Case) -> None:
+    """Check 8: work done one by one, in odd batches and all at once gives the same result."""
+    world = case.world()
+    make = getattr(case.family, "batched", None)
+    if make is None:
+        raise Skip("the family has no place to set a batch: the recording streams")
+    whole, *others = [case.family.truth(case.method, case.run(make(case.method, n)), world) for n in (64, 1, 7)]
+    if any(abs(whole - other) > 1e-4 for other in others):
+        raise Failed(f"truth score {whole:.5f} with one batch, {others} with batches of 1 and 7")
+
+
+def disk(case: Case) -> None:
+    """Check 9: a recording saved to disk and loaded gives the same result as the one in memory."""
+    world = _recorded(case)
+    expected = digest(case.run(world))
+    given = world.given["recording"]
+    with tempfile.TemporaryDirectory() as folder:
+        given.save(folder)
+        loaded = type(given).load(folder)
+        found = digest(case.run(world, recording=loaded))
+    if found != expected:
+        raise Failed("the result from a saved and loaded recording differs from that in memory")
+
+
+def gpu(case: Case) -> None:
+    """Check 19: the same answer on a GPU."""
+    if not torch.cuda.is_available():
+        raise Skip("no GPU here")
+    world = case.world()
+    expected = case.family.truth(case.method, case.run(world), world)
+    if "recording" in case.data:
+        recording = with_matrix(world.given["recording"], lambda x: x.cuda())
+        result = case.run(world, recording=recording)
+    else:
+        subject = world.given["subject"]
+        subject.module.cuda()
+        result = case.run(world)
+        subject.module.cpu()
+    score = case.family.truth(case.method, result, world)
+    if abs(score - expected) > 0.05:
+        raise Failed(f"truth score {score:.3f} on the GPU, {expected:.3f} on the CPU")

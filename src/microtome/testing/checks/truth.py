@@ -1,0 +1,32 @@
+"""Checks 10 and 11: the planted truth is found, and where nothing was planted nothing is."""
+
+from microtome.testing.case import Case
+from microtome.testing.report import Failed
+
+#: Two in twenty-three: more null findings than this at alpha 0.05 happen by chance in fewer than 1 run of 100.
+RATE = {3: 1, 5: 2, 20: 4}
+
+
+def truth(case: Case) -> None:
+    """Check 10: the planted truth is recovered on every seed (of 20 seeds, on 19)."""
+    scores = [_score(case, case.world(s), s) for s in case.seeds]
+    floor = case.family.PLANTED
+    missed = [f"seed {s}: {x:.3f}" for s, x in zip(case.seeds, scores, strict=True) if not x >= floor]
+    if len(missed) > len(scores) // 20:
+        raise Failed(f"truth score below {floor} on {', '.join(missed)}")
+
+
+def null(case: Case) -> None:
+    """Check 11: without structure the score stays below every planted one, and findings appear at their rate."""
+    planted = [_score(case, case.world(s), s) for s in case.seeds]
+    results = [case.run(case.null(s), seed=s) for s in case.seeds]
+    empty = [case.family.truth(case.method, r, case.world(s)) for r, s in zip(results, case.seeds, strict=True)]
+    if max(empty) >= min(planted):
+        raise Failed(f"score without structure up to {max(empty):.3f}, with planted structure from {min(planted):.3f}")
+    supported = sum(getattr(r, "verdict", "") == "supported" for r in results)
+    if supported > RATE.get(len(results), len(results) // 5 + 1):
+        raise Failed(f"{supported} of {len(results)} findings are supported where there is nothing to find")
+
+
+def _score(case: Case, world, seed: int) -> float:
+    return case.family.truth(case.method, case.run(world, seed=seed), world)

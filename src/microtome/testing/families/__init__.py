@@ -1,0 +1,1 @@
+"""One file per question: a tiny planted world, its truth score, its null, and what must be refused."""
