@@ -30,7 +30,7 @@ class Case:
     ----------
     name : str
     model : str
-        Class of transformers.
+        Class of transformers (or of the compiled organisms).
     config : str
         Its config class.
     options : dict
@@ -50,12 +50,15 @@ class Case:
 
     def build(self, seed: int = 0) -> nn.Module:
         """The model in eval mode, with weights large enough that nothing is nearly linear or nearly zero."""
-        import transformers
+        if self.config == "CompiledConfig":
+            from microtome.organisms.compiled import model as source
+        else:
+            import transformers as source
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            config = getattr(transformers, self.config)(**self.options)
-            module = getattr(transformers, self.model)(config)
+            config = getattr(source, self.config)(**self.options)
+            module = getattr(source, self.model)(config)
             with torch.no_grad():
                 for parameter in module.parameters():
                     parameter.add_(0.15 * torch.randn_like(parameter))
@@ -66,7 +69,7 @@ class Case:
         generator = torch.Generator().manual_seed(seed)
 
         def ids(width: int) -> Tensor:
-            return torch.randint(3, VOCAB, (rows, width), generator=generator)
+            return torch.randint(3, VOCAB - 1, (rows, width), generator=generator)
 
         def noise(*shape: int) -> Tensor:
             return torch.randn(rows, *shape, generator=generator)
@@ -99,6 +102,9 @@ WHISPER: dict[str, Any] = {
 OPT: dict[str, Any] = {
     **{k: v for k, v in DECODER.items() if k != "intermediate_size"}, "ffn_dim": 48, "word_embed_proj_dim": 32,
 }  # fmt: skip
+COMPILED: dict[str, Any] = {
+    **SIZES, "vocab_size": VOCAB, "head_dim": 6, "max_position_embeddings": 64, "intermediate_size": 48,
+}  # fmt: skip
 CASES = (
     _decoder("gpt2", "GPT2LMHeadModel", "GPT2Config", "gpt2", vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4,
              n_positions=64, bos_token_id=1, eos_token_id=2),
@@ -111,6 +117,10 @@ CASES = (
     _decoder("qwen3", "Qwen3ForCausalLM", "Qwen3Config", "llama", **GROUPED, head_dim=12),
     _decoder("gemma2", "Gemma2ForCausalLM", "Gemma2Config", "gemma", **GEMMA, layer_types=LAYERS),
     _decoder("gemma3", "Gemma3ForCausalLM", "Gemma3TextConfig", "gemma", **GEMMA, layer_types=LAYERS),
+    _decoder("gemma3_images", "Gemma3ForConditionalGeneration", "Gemma3Config", "gemma",
+             text_config={**GEMMA, "layer_types": LAYERS}, image_token_index=VOCAB - 1, boi_token_index=VOCAB,
+             eoi_token_index=VOCAB, mm_tokens_per_image=4,
+             vision_config={**IMAGE, "intermediate_size": 48, "model_type": "siglip_vision_model"}),
     _decoder("phi3", "Phi3ForCausalLM", "Phi3Config", "phi3", **GROUPED),
     _decoder("olmo2", "Olmo2ForCausalLM", "Olmo2Config", "olmo2", **GROUPED),
     _decoder("opt", "OPTForCausalLM", "OPTConfig", "opt", **OPT),
@@ -133,5 +143,8 @@ CASES = (
          "dinov2_gated"),
     Case("mamba", "MambaForCausalLM", "MambaConfig", {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2,
          "state_size": 4, "time_step_rank": 4}, "state", "mamba"),
+    Case("compiled", "CompiledTransformer", "CompiledConfig", COMPILED, "decoder", "compiled"),
+    Case("compiled_attention", "CompiledTransformer", "CompiledConfig", {**COMPILED, "intermediate_size": 0}, "decoder",
+         "compiled_attention"),
 )  # fmt: skip
 BY_NAME = {case.name: case for case in CASES}

@@ -98,3 +98,16 @@ def require_rows(found: Survey, coordinates: int) -> None:
             FewRows,
             stacklevel=3,
         )
+
+
+def require_count(value: int, most: int, what: str) -> int:
+    """`value` if it is a whole number in 1..most."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise UsageError(f"{what} must be a whole number in 1..{most}, got {value!r}.")
+    return value
+
+
+def precision_of(recording: Any) -> Tensor:
+    """A tensor with the recording's device and the precision to compute in: its own, at least float32."""
+    row = next(iter(recording.batches(1, None)))
+    return row if row.dtype == torch.float64 else row.float()

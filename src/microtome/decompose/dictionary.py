@@ -36,8 +36,6 @@ class SparseDictionary(StoredBasis):
         For "jumprelu" and "batchtopk".
     centred : bool
         Whether b_dec is subtracted from the input (the usual autoencoder) or not (Gemma Scope, transcoders).
-    history : dict of lists, optional
-        The training curve, column by column.
     """
 
     kind = "sparse_dictionary"
@@ -45,14 +43,15 @@ class SparseDictionary(StoredBasis):
     def __init__(
         self, site: str, *, W_enc: Float[Tensor, "d latents"], b_enc: Float[Tensor, " latents"],
         W_dec: Float[Tensor, "latents d"], b_dec: Float[Tensor, " d"], activation: str = "relu", k: int | None = None,
-        threshold: Tensor | None = None, centred: bool = True, history: dict[str, list] | None = None,
+        threshold: Tensor | None = None, centred: bool = True,
         name: str = "dictionary", names: list[str] | None = None, subject: str = "",
     ) -> None:  # fmt: skip
         _check_parts(W_enc, b_enc, W_dec, b_dec, activation, k, threshold)
-        self.W_enc, self.b_enc, self.W_dec, self.b_dec = (t.detach() for t in (W_enc, b_enc, W_dec, b_dec))
+        # Contiguous, as a saved copy is: matrix products depend on the memory layout in their last bits.
+        parts = (t.detach().contiguous() for t in (W_enc, b_enc, W_dec, b_dec))
+        self.W_enc, self.b_enc, self.W_dec, self.b_dec = parts
         self.activation, self.k, self.centred = activation, k, centred
         self.threshold = None if threshold is None else threshold.detach().expand(W_enc.shape[1]).contiguous()
-        self.history = dict(history or {})
         self.width = W_enc.shape[0]
         super().__init__(site, name=name, names=names, subject=subject)
 
@@ -63,13 +62,6 @@ class SparseDictionary(StoredBasis):
     @property
     def directions(self) -> Tensor:
         return self.W_dec
-
-    @property
-    def training(self):
-        """The training curve as a DataFrame: step, loss, fvu, l0, dead."""
-        import pandas as pd
-
-        return pd.DataFrame(self.history)
 
     def preactivations(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... latents"]:
         """``(x - b_dec) W_enc + b_enc``, before any latent is closed."""
@@ -130,7 +122,7 @@ class SparseDictionary(StoredBasis):
             parts["threshold"] = self.threshold * norms
         about = {"site": self.site, "name": self.name, "names": self.names, "subject": self.subject}
         out = self.from_parts(parts, self.config(), **about)
-        out.metrics = dict(self.metrics)
+        out.metrics, out.history = dict(self.metrics), dict(self.history)
         return out
 
     def tensors(self) -> dict[str, Tensor]:
@@ -138,7 +130,7 @@ class SparseDictionary(StoredBasis):
         return parts if self.threshold is None else parts | {"threshold": self.threshold}
 
     def config(self) -> dict[str, Any]:
-        return {"activation": self.activation, "k": self.k, "centred": self.centred, "history": self.history}
+        return {"activation": self.activation, "k": self.k, "centred": self.centred}
 
     @classmethod
     def from_parts(cls, tensors: dict[str, Tensor], config: dict[str, Any], **about: Any) -> "SparseDictionary":

@@ -3,6 +3,7 @@
 All sums run over the whole set. A mean of per-batch ratios is a different (and wrong) number.
 """
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def stability(bases: list[Any], *, matched: bool = False) -> float:
     if len(bases) < 2:
         raise UsageError(f"stability compares at least two bases, got {len(bases)}.")
     score = matched_cosine if matched else mmcs
-    pairs = [score(a.directions, b.directions) for a in bases for b in bases if a is not b]
+    pairs = [score(a.directions, b.directions) for a, b in permutations(bases, 2)]
     return float(np.mean(pairs))
 
 

@@ -142,6 +142,7 @@ def topk_sae(
 
     Examples
     --------
+    >>> import torch
     >>> from microtome.subject.recording import Recording
     >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
     >>> sae = topk_sae(Recording.of(x, site="hidden"), latents=16, k=2, steps=20, batch=32)

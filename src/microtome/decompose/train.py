@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from microtome.decompose.data import Survey, require_rows, survey
+from microtome.decompose.data import Survey, precision_of, require_rows, survey
 from microtome.decompose.dictionary import SparseDictionary
 from microtome.decompose.formula import Formula, Parameters, Progress
 from microtome.decompose.judge import reconstruction
@@ -80,8 +80,7 @@ def train(
 
 def _start(recording, formula: Formula, found: Survey, latents: int, seed: int) -> tuple[Parameters, Tensor]:
     """First parameters, on the device and in the precision (at least float32) of the recording."""
-    like = next(iter(recording.batches(1, None)))
-    like = like if like.dtype == torch.float64 else like.float()
+    like = precision_of(recording)
     draw = torch.randn(latents, found.width, generator=torch_rng(seed, "decompose", "start"), dtype=like.dtype)
     directions = (draw / draw.norm(dim=1, keepdim=True)).to(like)
     start = formula.start(directions, (found.mean * found.scale).to(like))
@@ -138,9 +137,8 @@ def overwrite(p: Parameters, optimizer: torch.optim.Optimizer, rows: dict[str, T
 def _finish(recording, formula: Formula, p: Parameters, found: Survey, curve: "_Curve", name: str) -> SparseDictionary:
     """Fold the input scale in and score the result on the whole recording."""
     parts = formula.export({key: value.detach() for key, value in p.items()})
-    dictionary = SparseDictionary(
-        found.site, **fold_scale(parts, found.scale), history=curve.columns, name=name, subject=found.subject
-    )
+    dictionary = SparseDictionary(found.site, **fold_scale(parts, found.scale), name=name, subject=found.subject)
+    dictionary.history = curve.columns
     rows = max(64, min(2048, 2**25 // dictionary.dim))
     dictionary.metrics = reconstruction(recording, dictionary, batch=rows)
     return dictionary

@@ -103,5 +103,5 @@ def known_fields(data: Any, fields: tuple[str, ...], noun: str) -> dict[str, Any
         raise FormatError(f"{noun} in a stored finding must be an object, found {type(data).__name__}.")
     unknown = sorted(map(str, set(data) - set(fields)))
     if unknown:
-        raise FormatError(f"{noun} holds unknown fields {unknown}; known are {list(fields)}. Was it written by a later version?")
+        raise FormatError(f"{noun} holds unknown fields {unknown}; known are {list(fields)}. Is it of a later version?")
     return dict(data)

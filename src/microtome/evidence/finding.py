@@ -108,8 +108,8 @@ class Finding:
             )
         missed = [null for null in self.nulls if null.p > self.alpha]
         if not missed:
-            return f"Every null is beaten at alpha {self.alpha:g}: " + ", ".join(f"{n.kind} p = {n.p:.3g}" for n in self.nulls) + "."
-        text = f"Not beaten at alpha {self.alpha:g}: " + ", ".join(f"{n.kind} p = {n.p:.3g}" for n in missed) + "."
+            return f"Every null is beaten at alpha {self.alpha:g}: " + ", ".join(map(_brief, self.nulls)) + "."
+        text = f"Not beaten at alpha {self.alpha:g}: " + ", ".join(map(_brief, missed)) + "."
         few = [null for null in missed if null.smallest_p > self.alpha]
         return text + "".join(f" With {n.draws} draws '{n.kind}' cannot give p below {n.smallest_p:.3g}." for n in few)
 
@@ -153,6 +153,10 @@ class Finding:
         from microtome.evidence.render import html
 
         return html(self)
+
+
+def _brief(null: Null) -> str:
+    return f"{null.kind} p = {null.p:.3g}"
 
 
 def _all_of(kind: type, values: Any, name: str) -> tuple:

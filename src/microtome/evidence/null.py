@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from microtome.errors import Degenerate, ShapeError, UsageError
-from microtome.evidence._arrays import finite, matrix, vector
+from microtome.evidence._arrays import matrix, vector
 from microtome.evidence.estimate import known_fields, number_of
 
 ALTERNATIVES = ("greater", "less", "two-sided")
@@ -163,13 +163,14 @@ def p_values(observed: Any, null: Any, *, alternative: str = "greater") -> np.nd
     [0.25, 1.0]
     """
     check_alternative(alternative)
-    observed = finite(np.asarray(vector(observed, "observed")), "observed")
-    null = matrix(null, "null draws")
+    observed, null = vector(observed, "observed"), matrix(null, "null draws")
     if null.shape[1] != len(observed):
         raise ShapeError(f"null draws must have shape [draws, {len(observed)}], got {list(null.shape)}.")
     slack = TIE * np.maximum(np.abs(observed), np.abs(null).max(0))
-    greater = (1 + (null >= observed - slack).sum(0)) / (1 + len(null))
-    less = (1 + (null <= observed + slack).sum(0)) / (1 + len(null))
+    with np.errstate(over="ignore"):  # near the largest float the slack may reach infinity, which compares correctly
+        low, high = observed - slack, observed + slack
+    greater = (1 + (null >= low).sum(0)) / (1 + len(null))
+    less = (1 + (null <= high).sum(0)) / (1 + len(null))
     if alternative == "two-sided":
         return np.minimum(1.0, 2 * np.minimum(greater, less))
     return greater if alternative == "greater" else less

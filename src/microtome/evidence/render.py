@@ -30,8 +30,9 @@ def terminal(finding: "Finding") -> str:
     if finding.table is not None:
         lines += _table_lines(finding.table)
     made = finding.provenance
-    source = ", ".join(f"{n} {plain(v)}" for n, v in (("subject", made.subject), ("data", made.data), ("code", made.code)) if v)
-    lines.append(f"  made      {source + ', ' if source else ''}seed {made.seed}, {made.seconds:.3g} s, {made.forwards:g} forwards")
+    named = (("subject", made.subject), ("data", made.data), ("code", made.code))
+    source = "".join(f"{name} {plain(text)}, " for name, text in named if text)
+    lines.append(f"  made      {source}seed {made.seed}, {made.seconds:.3g} s, {made.forwards:g} forwards")
     return "\n".join(_cut(line, 2 * WIDTH) for line in lines)
 
 
@@ -79,7 +80,8 @@ def histogram(null: Null, bins: int = 30, width: int = 360, height: int = 60) ->
     )
     at = (null.observed - low) / span * width
     line = f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}" stroke="#cf222e" stroke-width="2"/>'
-    return f'<svg width="{width}" height="{height}" role="img" aria-label="null draws and the observed value">{rects}{line}</svg>'
+    label = "null draws and the observed value"
+    return f'<svg width="{width}" height="{height}" role="img" aria-label="{label}">{rects}{line}</svg>'
 
 
 def _number(value: object) -> str:

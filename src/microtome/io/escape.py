@@ -42,8 +42,8 @@ def escape_html(text: object) -> str:
 def escape_csv(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula: text starting with = + - @, tab or return gets a leading quote.
 
-XX
-    writer's work.
+    Wide forms of these characters and blanks before them are seen through. Numbers pass unchanged; commas and quotes are
+    the csv writer's work.
 
     >>> escape_csv("=1+1"), escape_csv(-3), escape_csv("plain")
     ("'=1+1", -3, 'plain')

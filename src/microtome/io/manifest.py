@@ -149,7 +149,7 @@ class Manifest:
         lines, damages, torn = self._lines()
         if torn:
             damages.append(Damage(NAME, "manifest", "a whole last line", f"{torn} bytes without a line end"))
-        latest = {line["file"]: line for line in lines if isinstance(line.get("file"), str)}
+        latest = {line["file"]: line for line in lines}
         damages += [damage for entry in latest.values() if (damage := self._compare(entry))]
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
@@ -197,8 +197,8 @@ class Manifest:
             try:
                 line = parse_json(row, f"line {number}")
                 body = {key: value for key, value in line.items() if key != "seal"}
-                if not isinstance(body["file"], str) or not isinstance(body["bytes"], int):
-                    raise KeyError("file")
+                if [type(body[key]) for key in ("file", "bytes", "hash")] != [str, int, str]:
+                    raise KeyError("file, bytes or hash of another type")
                 expected, found = _seal(before, body), str(line["seal"])
                 lines.append(line)
             except (FormatError, AttributeError, KeyError) as error:

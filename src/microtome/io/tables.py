@@ -25,7 +25,8 @@ def read_table(path: str | os.PathLike, max_bytes: int | None = None) -> "pd.Dat
     path : str or PathLike
         The file.
     max_bytes : int, optional
-        Most bytes that a Parquet file may claim to unpack to. Default: 64 MiB or 200 times the file.
+        Most bytes that a Parquet file may claim to unpack to, counted as 8 a cell at least. Default: 64 MiB or 200 times
+        the file, whichever is larger.
 
     Returns
     -------
@@ -62,7 +63,8 @@ def _read_parquet(path: str | os.PathLike, limit: int) -> "pd.DataFrame":
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             facts = parquet.metadata
             groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
-            claimed = max(sum(group.total_byte_size for group in groups), facts.num_rows * max(1, facts.num_columns))
+            # a dictionary of one value takes no space in the file and 8 bytes a cell in memory
+            claimed = max(sum(group.total_byte_size for group in groups), facts.num_rows * facts.num_columns * 8)
             if claimed > limit or any(group.total_byte_size < 0 for group in groups):
                 raise _error(path, f"it claims {claimed} bytes, the limit is {limit}; raise max_bytes if true")
             return parquet.read(use_threads=False).to_pandas()

@@ -42,11 +42,11 @@ def figures(name: str) -> dict[str, Any]:
 
 
 def fill(name: str, module: nn.Module) -> nn.Module:
-    """Put the shipped weights of organism `name` into `module`; returns it in evaluation mode, gradients off."""
+    """Put the shipped weights of organism `name` into `module`; returns it in evaluation mode."""
     from microtome import io
 
     module.load_state_dict(io.read_tensors(_path(name, WEIGHTS)))
-    return module.eval().requires_grad_(False)
+    return module.eval()
 
 
 def _json(name: str, file: str) -> dict[str, Any]:

@@ -64,3 +64,8 @@ class SceneTruth:
 def head_name(layer: int, head: int) -> str:
     """How edges name a head: "1.3" is head 3 of block 1."""
     return f"{layer}.{head}"
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Each row divided by its norm; rows of zeros stay zero."""
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)

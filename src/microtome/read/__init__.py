@@ -1,1 +1,8 @@
+"""Decode what a site holds: lenses, probes, directions."""
 
+from microtome.read.difference_in_means import difference_in_means
+from microtome.read.logistic_probe import logistic_probe
+from microtome.read.logit_lens import logit_lens
+from microtome.read.probe_test import probe_test
+
+__all__ = ["difference_in_means", "logistic_probe", "logit_lens", "probe_test"]

@@ -1,1 +1,5 @@
+"""Find the units of a property: score, choose, judge on other data, compare with a null."""
 
+from microtome.search.selective_units import selective_units
+
+__all__ = ["selective_units"]

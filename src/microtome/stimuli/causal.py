@@ -77,7 +77,8 @@ class CausalModel:
 
     def _known(self, name: str) -> None:
         if name not in self.variables:
-            raise UsageError(f"no variable {name!r}; known: {list(self.variables)}.{nearest(str(name), self.variables)}")
+            close = nearest(str(name), self.variables)
+            raise UsageError(f"no variable {name!r}; known: {list(self.variables)}.{close}")
 
     @property
     def inputs(self) -> list[str]:
@@ -103,7 +104,8 @@ class CausalModel:
             else:
                 setting[name] = self.functions[name](*(setting[p] for p in self.parents[name]))
             if name in self.values and setting[name] not in self.values[name]:
-                raise UsageError(f"variable {name!r} took the value {setting[name]!r}, outside {list(self.values[name])}.")
+                allowed = list(self.values[name])
+                raise UsageError(f"variable {name!r} took the value {setting[name]!r}, outside {allowed}.")
         return {name: setting[name] for name in self.variables}
 
     def interchange(self, base: Mapping[str, Any], source: Mapping[str, Any], variables: Sequence[str]) -> Setting:

@@ -1,7 +1,7 @@
 """Metrics of a task: from logits at the answer position to one number per example. Pure functions.
 
-All take ``logits`` [n, vocab] and token ids ``answers`` [n] and ``wrong`` [n], and return ``values`` [n]; larger means more of
-the behaviour. They work on any device and dtype, and gradients flow through them.
+All take ``logits`` [n, vocab] and token ids ``answers`` [n] and ``wrong`` [n], and return ``values`` [n]; larger means
+more of the behaviour. They work on any device and dtype, and gradients flow through them.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def probability_difference(logits: Tensor, answers: Tensor, wrong: Tensor) -> Te
 
 
 def kl(logits: Tensor, reference: Tensor) -> Tensor:
-    """Divergence KL(reference || logits) per example, in nats; `reference` [n, vocab] holds the logits of the plain run.
+    """Divergence KL(reference || logits) per example, in nats; `reference` [n, vocab] is the plain run.
 
     >>> kl(torch.zeros(1, 4), torch.zeros(1, 4))
     tensor([0.])

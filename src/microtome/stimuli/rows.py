@@ -24,7 +24,8 @@ def row_indices(key: Any, n: int, what: str) -> np.ndarray:
             raise UsageError(f"a boolean mask over {what} needs {n} entries, one per row, got {len(chosen)}.")
         return np.flatnonzero(chosen)
     if chosen.min() < -n or chosen.max() >= n:
-        raise UsageError(f"row {int(chosen[(chosen < -n) | (chosen >= n)][0])} does not exist in {what}: it has {n} rows.")
+        outside = int(chosen[(chosen < -n) | (chosen >= n)][0])
+        raise UsageError(f"row {outside} does not exist in {what}: it has {n} rows.")
     return chosen.astype(np.int64) % n
 
 

@@ -77,7 +77,8 @@ class Stimuli:
         for name, mask in self.masks.items():
             wanted = (n, *self.inputs.shape[-2:]) if self.kind == "image" else (n,)
             if tuple(mask.shape) != wanted:
-                raise ShapeError(f"mask {name!r} of stimuli {self.name!r} needs shape {wanted}, got {tuple(mask.shape)}.")
+                got = tuple(mask.shape)
+                raise ShapeError(f"mask {name!r} of stimuli {self.name!r} needs shape {wanted}, got {got}.")
 
     def _check_spans(self, spans: Any) -> "pd.DataFrame":
         import pandas as pd
@@ -123,7 +124,7 @@ class Stimuli:
         return sorted({*self.spans["property"], *self.masks})
 
     def labels(self, name: str) -> np.ndarray:
-        """One label per sample [n]: a column of the table, or whether the property `name` occurs anywhere in the sample."""
+        """One label per sample [n]: a column of the table, or whether the property `name` occurs in the sample."""
         if name in self.table:
             return self.table[name].to_numpy()
         if name in self.masks:

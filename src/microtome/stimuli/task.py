@@ -28,11 +28,11 @@ class Task:
     clean, corrupt : list of str, or Tensor [n, ...]
         Inputs that show the behaviour, and the counterfactual of each.
     answers, wrong : list of str, or LongTensor [n]
-        For text the token that should, and the one that should not, follow the prompt; for images and tokens, class or token ids.
+        For text the token that should, and the one that should not, follow the prompt; otherwise class or token ids.
     roles : dict of name -> list of (start, end)
         Where each part of the prompt is, in characters of `clean`; the empty tuple where an example lacks the part.
     groups : list of int
-        Examples with one number are not independent: they are resampled and split together. Default: equal prompts together.
+        Examples with one number are not independent: they are resampled and split together. Default: equal prompts.
     metric : str
         A key of `microtome.stimuli.METRICS`.
     kind : str
@@ -68,7 +68,8 @@ class Task:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             known = list(METRICS)
-            raise UsageError(f"task {self.name!r}: no metric {self.metric!r}; known: {known}.{nearest(str(self.metric), known)}")
+            close = nearest(str(self.metric), known)
+            raise UsageError(f"task {self.name!r}: no metric {self.metric!r}; known: {known}.{close}")
         if self.kind not in TASK_KINDS:
             raise UsageError(f"task {self.name!r}: kind must be one of {TASK_KINDS}, got {self.kind!r}.")
         n = len(self)
@@ -79,13 +80,15 @@ class Task:
             object.__setattr__(self, "groups", _equal_together(self.clean))
         same = [i for i in range(n) if _item(self.answers, i) == _item(self.wrong, i)]
         if same:
-            raise Degenerate(f"task {self.name!r}: answer equals wrong answer in {len(same)} examples, first {same[0]}.")
+            where = f"{len(same)} examples, the first is {same[0]}"
+            raise Degenerate(f"task {self.name!r}: the answer equals the wrong answer in {where}.")
         for role, places in self.roles.items():
             if len(places) != n:
                 raise ShapeError(f"task {self.name!r}: role {role!r} has {len(places)} places for {n} examples.")
             for i, place in enumerate(places):
                 if place and not (len(place) == 2 and 0 <= place[0] < place[1] <= self._length(i)):
-                    raise UsageError(f"task {self.name!r}: role {role!r} of example {i} is {place}, outside its prompt.")
+                    where = f"role {role!r} of example {i}"
+                    raise UsageError(f"task {self.name!r}: {where} is {place}, outside its prompt.")
 
     def _length(self, i: int) -> int:
         return len(self.clean[i]) if self.kind != "image" else int(self.clean[i].shape[-1])
@@ -126,7 +129,8 @@ class Task:
         return fingerprint(*parts)
 
     def __repr__(self) -> str:
-        return f"Task({self.name!r}, {len(self)} {self.kind} examples, metric={self.metric!r}, roles={list(self.roles)})"
+        about = f"metric={self.metric!r}, roles={list(self.roles)}"
+        return f"Task({self.name!r}, {len(self)} {self.kind} examples, {about})"
 
 
 def _item(values: Any, i: int) -> Any:

@@ -128,6 +128,8 @@ def _changed(edit, old, moved, index, axes, present, frame, site) -> Tensor:
         return edit.value(old)
     if edit.basis is None:
         return _operate(edit, old, _value_at(edit, moved, index, axes, frame, site))
+    from microtome.subject.basis import edit_through
+
     basis = edit.basis
     z = basis.encode(old)
     value = edit.value
@@ -138,7 +140,7 @@ def _changed(edit, old, moved, index, axes, present, frame, site) -> Tensor:
     new = z.clone()
     part = value[..., units] if isinstance(value, Tensor) and value.shape[-1:] == z.shape[-1:] else value
     new[..., units] = _operate(edit, z[..., units], part)
-    return old + (basis.decode(new) - basis.decode(z))
+    return edit_through(basis, old, new, z=z)
 
 
 def _operate(edit: Edit, old: Tensor, value) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from microtome.subject.site import Site, SiteSpec, View
 
@@ -52,7 +52,7 @@ class Stack:
         the stream, after a layer scale or a norm behind the sublayer where there is one.
 
         - "sequential": resid_pre + attn.out = resid_mid, resid_mid + mlp.out = resid_post;
-        - "parallel": resid_pre + attn.out + mlp.out = resid_post (no resid_mid);
+        - "parallel": resid_pre + attn.out + mlp.out = resid_post, there is no resid_mid (also blocks without an MLP);
         - "cross": resid_pre + attn.out = resid_cross, resid_cross + cross.out = resid_mid,
           resid_mid + mlp.out = resid_post;
         - "post": as sequential, with a LayerNorm after each sum (BERT);
@@ -86,6 +86,7 @@ class Architecture:
 
     `prefixes` are tried in turn: a table written for the model with a head also serves the bare model.
     `when` chooses between tables of one model type by their config (GPT-NeoX with and without parallel residual).
+    `first_position` gives the position id of the first token where it is not 0 (RoBERTa counts from its padding id).
     `absent` gives, for canonical sites that the architecture does not have, the reason that an error shows.
     """
 
@@ -95,6 +96,7 @@ class Architecture:
     prefixes: tuple[str, ...] = ("",)
     absent: Mapping[str, str] = field(default_factory=dict)
     when: Callable[[Any], bool] | None = None
+    first_position: Callable[[Any], int] | None = None
 
 
 def common_dims(config: Any) -> Dims:
@@ -171,6 +173,13 @@ class Trunk:
         """Full path of a module named in the table ("" stays "")."""
         return _outside(relative, self.prefix) if relative else ""
 
+    def finish(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        """What lies between the last block and the head: the final norm and the scale, where there are any."""
+        found = submodule(module, self.path(self.stack.final_norm)) if self.stack.final_norm else None
+        norm = nn.Identity() if found is None else found
+        scale = self.stack.scale(module.config) if self.stack.scale else 1.0
+        return norm if scale == 1.0 else lambda x: norm(x) * scale
+
 
 def resolve(architecture: Architecture, module: nn.Module) -> list[Trunk]:
     """The stacks of `architecture` that exist in `module`, with their sites."""
@@ -208,8 +217,9 @@ WIDTHS = {**dict.fromkeys(("pre", "up", "hidden", "x", "gate"), "d_mlp"), "logit
 
 
 def _site(name: str, path: str, spec: SiteSpec, dims: Dims, block: int | None, stack: str) -> Site:
-    if spec.at == "pattern":
-        return Site(name, path, "pattern", View(), ("batch", "head", "query", "key"), (dims.heads,), block, stack)
+    leaf = name.rpartition(".")[2]
+    if leaf == "pattern":
+        return Site(name, path, spec.at, View(), ("batch", "head", "query", "key"), (dims.heads,), block, stack)
     heads = {"": 0, "heads": dims.heads, "kv_heads": dims.kv_heads}[spec.heads]
     view = View(heads=heads, flat=spec.flat, carried=spec.carried)
     if spec.layout == "qkv":
@@ -220,7 +230,7 @@ def _site(name: str, path: str, spec: SiteSpec, dims: Dims, block: int | None, s
         view = View(heads=heads, interleaved=3, part=spec.part)
     elif spec.layout == "halves":
         view = View(start=spec.part * dims.d_mlp, stop=(spec.part + 1) * dims.d_mlp)
-    size = WIDTHS.get(name.rpartition(".")[2], "d_model")
+    size = WIDTHS.get(leaf, "d_model")
     shape = (heads, dims.d_head) if heads else (getattr(dims, size),) if size else ()
     axes = spec.axes or (("batch", "position", "head", "unit") if heads else ("batch", "position", "unit"))
     return Site(name, path, spec.at, view, axes, shape, block, stack)

@@ -32,7 +32,7 @@ def load_basis(folder: str | Path) -> "StoredBasis":
     folder = Path(folder)
     about = io.read_json(folder / "basis.json")
     kind = about.get("kind") if isinstance(about, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise FormatError(f"'{folder}' holds kind {kind!r}.{nearest(str(kind), KINDS)} Known: {list(KINDS)}.")
     tensors = io.read_tensors(folder / "basis.safetensors")
     if io.hash_tensors(tensors) != about.get("hash"):
@@ -42,6 +42,7 @@ def load_basis(folder: str | Path) -> "StoredBasis":
         who = {key: about[key] for key in ("site", "name", "names", "subject")}
         basis = getattr(importlib.import_module(module), cls).from_parts(tensors, about["config"], **who)
         basis.metrics = {str(k): float(v) for k, v in about["metrics"].items()}
+        basis.history = dict(about["history"])
     except (KeyError, TypeError, AttributeError, ShapeError) as error:
         raise FormatError(f"'{folder}' is not a complete basis of kind {kind!r}: {error!r}.") from error
     return basis

@@ -38,7 +38,7 @@ class Frame:
     @classmethod
     def full(cls, rows: int, length: int, offset: int = 0) -> "Frame":
         """A frame without padding."""
-        return cls(torch.zeros(rows, dtype=torch.long), torch.full((rows,), length + offset), length + offset, offset)
+        return cls(torch.zeros(rows, dtype=torch.long), torch.full((rows,), length + offset), length, offset)
 
     @classmethod
     def of_mask(cls, mask: Tensor) -> "Frame":

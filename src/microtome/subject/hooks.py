@@ -64,7 +64,7 @@ def _process(group: list[Tap], frame: Callable[[], Frame]) -> Callable[[Tensor],
     def process(tensor: Tensor) -> Tensor:
         for tap in group:
             for placed in tap.edits:
-                value = tap.site.view.get(tensor)
+                value = tap.site.view.get(tensor, frame().length)
                 if placed.rows is None:
                     new = apply(placed.edit, value, tap.site, frame(), placed.count)
                     if new is not value:
@@ -77,7 +77,7 @@ def _process(group: list[Tap], frame: Callable[[], Frame]) -> Callable[[Tensor],
                         whole[placed.rows] = new
                         tensor = tap.site.view.put(tensor, whole)
             if tap.keep is not None:
-                replacement = tap.keep(tap.site.view.get(tensor))
+                replacement = tap.keep(tap.site.view.get(tensor, frame().length))
                 if replacement is not None:
                     tensor = tap.site.view.put(tensor, replacement)
         return tensor

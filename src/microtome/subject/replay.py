@@ -76,11 +76,11 @@ def tail(subject: "Subject") -> Callable[[Tensor], Tensor]:
     trunk, head = main_trunk(subject), head_of(subject)
     if trunk is None or head is None:
         raise SiteError(f"{subject.name} has no known final norm and head; the logit lens needs a language-model head.")
-    norm = subject.module.get_submodule(trunk.path(trunk.stack.final_norm)) if trunk.stack.final_norm else nn.Identity()
+    finish = trunk.finish(subject.module)
     cap = getattr(subject.module.config, trunk.stack.cap, None) if trunk.stack.cap else None
 
     def apply(x: Tensor) -> Tensor:
-        logits = head(norm(x))
+        logits = head(finish(x))
         return torch.tanh(logits / cap) * cap if cap else logits
 
     return apply

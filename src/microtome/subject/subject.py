@@ -194,7 +194,8 @@ class Subject:
         if mask is not None and "position_ids" in self._forward and "position_ids" not in kwargs:
             from microtome.subject.tokens import position_ids
 
-            kwargs["position_ids"] = position_ids(mask)
+            first = self.architecture.first_position if self.architecture else None
+            kwargs["position_ids"] = position_ids(mask) + (first(self.module.config) if first else 0)
         if "use_cache" in self._forward or ("kwargs" in self._forward and self.trunks and self.trunks[0].stack.causal):
             kwargs.setdefault("use_cache", False)
         with head_rows(self, inputs, logits):

@@ -226,11 +226,11 @@ def _reader(subject: "Subject", metric: Metric):
     trunk, head = main_trunk(subject), head_of(subject)
     capped = trunk.stack.cap and getattr(subject.module.config, trunk.stack.cap, None)  # type: ignore[union-attr]
     if metric.function is logit_difference and isinstance(head, nn.Linear) and not capped:
-        norm = subject.module.get_submodule(trunk.path(trunk.stack.final_norm))  # type: ignore[union-attr]
+        finish = trunk.finish(subject.module)  # type: ignore[union-attr]
         a, w = metric.answers.to(head.weight.device), metric.wrong.to(head.weight.device)
         direction = head.weight[a] - head.weight[w]
         bias = head.bias[a] - head.bias[w] if head.bias is not None else 0.0
-        return lambda final: (norm(final) * direction).sum(-1) + bias
+        return lambda final: (finish(final) * direction).sum(-1) + bias
     logits = tail(subject)
     return lambda final: torch.stack([metric(logits(copy)) for copy in final])
 

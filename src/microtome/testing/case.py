@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from microtome.errors import UsageError
@@ -29,12 +30,27 @@ class World:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call that must be refused: replaced arguments, and the error with a pattern of its message."""
+    """A call that must be refused.
+
+    Attributes
+    ----------
+    description : str
+        What is wrong with it.
+    given : mapping of str to object
+        Arguments that replace those of the tiny world.
+    error : type
+        What must be raised.
+    pattern : str
+        Regular expression found in the message.
+    use : callable, optional
+        What is done with the result, when the refusal comes only then.
+    """
 
     description: str
     given: Mapping[str, Any]
     error: type[Exception]
     pattern: str = ""
+    use: Callable[[Any], Any] | None = None
 
 
 class Case:
@@ -73,12 +89,19 @@ class Case:
         """A world with planted structure."""
         return self.family.tiny(self.method, seed)
 
+    @cached_property
+    def usual(self) -> tuple[World, Any]:
+        """The world of seed 0 and the result on it: computed once, for checks that change neither."""
+        world = self.world()
+        return world, self.run(world)
+
     def null(self, seed: int = 0) -> World:
         """The same without structure."""
         return self.family.null(self.method, seed)
 
-    def run(self, world: World, *, seed: int = 0, **replaced: Any) -> Any:
-        """Call the method on a world, with its tiny settings."""
+    def run(self, world: World, replaced: Mapping[str, Any] | None = None, *, seed: int = 0) -> Any:
+        """Call the method on a world (some of its values replaced), with its tiny settings."""
+        replaced = replaced or {}
         offered = {**world.given, **replaced}
         missing = [n for n in self.data if n not in offered and self.parameters[n].default is inspect.Parameter.empty]
         if missing:
@@ -90,5 +113,5 @@ class Case:
         named = {n: v for n, v in offered.items() if n in self.parameters and n not in self.data}
         settings = {**named, **self.method.tiny}
         if self.method.stochastic:
-            settings["seed"] = seed
+            settings["seed"] = replaced.get("seed", seed)
         return self.function(*args, **settings)

@@ -10,7 +10,7 @@ from torch import Tensor
 from microtome.rng import rng
 from microtome.subject.recording import Recording
 
-FACTORS, WIDTH, SAMPLES, LENGTH = 6, 24, 120, 4
+FACTORS, WIDTH, SAMPLES, LENGTH = 6, 48, 120, 4
 #: Name of the property that the first factor is.
 PROPERTY = "planted"
 
@@ -22,10 +22,10 @@ class Planted:
     Attributes
     ----------
     recording : Recording
-        ``x = a D + noise``; 120 samples of 4 positions, 24 units; property "planted" where factor 0 is active.
+        ``x = a D + noise``; 120 samples of 4 positions, 48 units; property "planted" where factor 0 is active.
     activations : ndarray [rows, 6]
         a: non-negative, sparse, of six different variances.
-    directions : ndarray [6, 24]
+    directions : ndarray [6, 48]
         D: non-negative unit vectors that share no unit, so that one answer is right for PCA, ICA, NMF and dictionaries.
     labels : bool ndarray [rows]
         Where factor 0 is active.
@@ -58,7 +58,7 @@ def planted_recording(seed: int, *, structured: bool = True, site: str = "x") ->
     --------
     >>> p = planted_recording(0)
     >>> p.recording.matrix().shape, p.directions.shape
-    (torch.Size([480, 24]), (6, 24))
+    (torch.Size([480, 48]), (6, 48))
     """
     draw = rng(seed, "planted recording")
     rows = SAMPLES * LENGTH
@@ -108,6 +108,15 @@ def matched_correlation(codes: np.ndarray, activations: np.ndarray) -> float:
     r = np.abs(z.T @ a) / np.where(norms > 1e-12, norms, np.inf)
     chosen = linear_sum_assignment(-r)
     return float(r[chosen].mean())
+
+
+def matched_cosine(found: np.ndarray, planted: np.ndarray) -> float:
+    """Mean absolute cosine of planted directions with those found, matched one to one; as `matched_correlation`."""
+    from scipy.optimize import linear_sum_assignment
+
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    cosines = np.abs((found / np.where(norms > 1e-12, norms, np.inf)) @ planted.T)
+    return float(cosines[linear_sum_assignment(-cosines)].mean())
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float:

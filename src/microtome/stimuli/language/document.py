@@ -77,12 +77,12 @@ class Draft:
         self.words.append(word)
         return self
 
-    def ask(self, word: str, *properties: str, asked: bool = True) -> "Draft":
+    def ask(self, word: str, *properties: str, asked: bool = True, role: str = "") -> "Draft":
         """Add one word that a perfect reader can predict; `asked` makes it the question of the task (the last wins)."""
         self._answers.append(len(self.words))
         if asked:
             self._asked = len(self.words)
-        return self.put(word, *properties)
+        return self.put(word, *properties, role=role)
 
     def mark(self, name: str, start: int, end: int | None = None) -> "Draft":
         """Give the words from `start` to `end` (default: up to here) the property `name`."""

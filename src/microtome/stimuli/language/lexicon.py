@@ -3,6 +3,7 @@
 A class that a unit could plausibly encode is a lexical property (`LEXICAL`): its words carry it wherever they stand.
 """
 
+# ruff: noqa: SIM905  (lists of words read best as running text)
 FEMALE = tuple(
     "mary anna emma lucy sarah julia laura alice helen jane kate rose nina ella ruth clara diana irene carol susan "
     "linda grace paula wendy".split()

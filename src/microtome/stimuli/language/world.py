@@ -54,7 +54,7 @@ def task(name: str, n: int = 100, seed: int = 0) -> Task:
     --------
     >>> t = task("facts", 2)
     >>> t.clean[0], t.answers[0]
-    ('people in france speak', 'french')
+    ('egypt lies in', 'africa')
     """
     made = behaviour(name).task(n, seed)
     if made is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from microtome.subject.site import SiteSpec
 
-NO_ATTENTION = "this architecture has no attention"
+NO_ATTENTION = "This architecture has no attention."
 ATTENTION_SITES = ("attn.q", "attn.k", "attn.v", "attn.pattern", "attn.z", "attn.out")
 SOURCE = ("batch", "source", "head", "unit")
 

@@ -1,5 +1,8 @@
 """BERT and RoBERTa (and the sentence encoders built on them, such as MiniLM): a LayerNorm after each sum."""
 
+from collections.abc import Callable
+from typing import Any
+
 from microtome.subject.architecture import Architecture, Stack, common_dims
 from microtome.subject.site import SiteSpec
 
@@ -17,11 +20,11 @@ BLOCK = {
     "mlp.out": SiteSpec("output.dense"),
     "resid_post": SiteSpec(""),
 }
-NORM_AFTER = "the norms come after the sums: resid_mid and resid_post are their outputs"
-ABSENT = {"attn.norm": NORM_AFTER, "mlp.norm": NORM_AFTER, "final_norm": "the last resid_post is already normed"}
+NORM_AFTER = "The norms come after the sums: resid_mid and resid_post are their outputs."
+ABSENT = {"attn.norm": NORM_AFTER, "mlp.norm": NORM_AFTER, "final_norm": "The last resid_post is already normed."}
 
 
-def _table(name: str, prefix: str, head: str) -> Architecture:
+def _table(name: str, prefix: str, head: str, first_position: Callable[[Any], int] | None = None) -> Architecture:
     stack = Stack(
         blocks="encoder.layer",
         block_sites=BLOCK,
@@ -31,7 +34,17 @@ def _table(name: str, prefix: str, head: str) -> Architecture:
         causal=False,
         head=head,
     )
-    return Architecture(name, model_types=(name,), stacks=(stack,), prefixes=(prefix, ""), absent=ABSENT)
+    return Architecture(
+        name,
+        model_types=(name,),
+        stacks=(stack,),
+        prefixes=(prefix, ""),
+        absent=ABSENT,
+        first_position=first_position,
+    )
 
 
-ARCHITECTURES = (_table("bert", "bert.", "/cls"), _table("roberta", "roberta.", "/lm_head"))
+ARCHITECTURES = (
+    _table("bert", "bert.", "/cls"),
+    _table("roberta", "roberta.", "/lm_head", first_position=lambda config: config.pad_token_id + 1),
+)

@@ -57,20 +57,20 @@ ARCHITECTURES = (
         name="clip",
         model_types=("clip",),
         stacks=(_text("text", "text_model.", "text_config"), _vision("vision", "vision_model.", "vision_config")),
-        absent={"logits": "CLIP scores pairs; each tower ends in 'projected'"},
+        absent={"logits": "CLIP scores pairs; each tower ends in 'projected'."},
     ),
     Architecture(
         name="clip_text",
         model_types=("clip_text_model",),
         stacks=(_text("", "", ""),),
         prefixes=("text_model.", ""),
-        absent={"logits": "the text tower has no head over tokens"},
+        absent={"logits": "The text tower has no head over tokens."},
     ),
     Architecture(
         name="clip_vision",
         model_types=("clip_vision_model",),
         stacks=(_vision("", "", ""),),
         prefixes=("vision_model.", ""),
-        absent={"logits": "the vision tower has no classifier"},
+        absent={"logits": "The vision tower has no classifier."},
     ),
 )

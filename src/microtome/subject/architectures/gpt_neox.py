@@ -43,7 +43,7 @@ ARCHITECTURES = (
                 head="/lm_head",
             ),
         ),
-        absent={"resid_mid": "attention and MLP read the same stream in parallel, so nothing lies between them"},
+        absent={"resid_mid": "Attention and MLP read the same stream in parallel: nothing lies between them."},
     ),
     Architecture(
         name="gpt_neox_sequential",

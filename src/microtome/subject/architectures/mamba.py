@@ -16,7 +16,7 @@ BLOCK = {
     "mixer.out": SiteSpec("mixer.out_proj"),
     "resid_post": SiteSpec(""),
 }
-ONE_MIXER = "a Mamba block has a single sublayer, 'mixer' (norm, x, gate, hidden, out)"
+ONE_MIXER = "A Mamba block has a single sublayer, 'mixer' (norm, x, gate, hidden, out)."
 ARCHITECTURES = (
     Architecture(
         name="mamba",

@@ -16,7 +16,7 @@ BLOCK = {
     "mlp.out": SiteSpec("post_feedforward_layernorm"),
     "resid_post": SiteSpec(""),
 }
-NORM_AFTER = "the norms come after the sublayers: attn.out and mlp.out are their outputs"
+NORM_AFTER = "The norms come after the sublayers: attn.out and mlp.out are their outputs."
 ARCHITECTURES = (
     Architecture(
         name="olmo2",

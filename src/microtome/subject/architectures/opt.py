@@ -28,7 +28,7 @@ NORM_AFTER = {
     "resid_mid": SiteSpec("self_attn_layer_norm"),
     **FEED_FORWARD,
 }
-NO_NORM = "this OPT has no norm before the sublayers (do_layer_norm_before is false)"
+NO_NORM = "This OPT has no norm before the sublayers (do_layer_norm_before is false)."
 ARCHITECTURES = (
     Architecture(
         name="opt",
@@ -65,6 +65,6 @@ ARCHITECTURES = (
                 head="/lm_head",
             ),
         ),
-        absent={"attn.norm": NO_NORM, "mlp.norm": NO_NORM, "final_norm": "this OPT has no norm after the blocks"},
+        absent={"attn.norm": NO_NORM, "mlp.norm": NO_NORM, "final_norm": "This OPT has no norm after the blocks."},
     ),
 )

@@ -4,7 +4,6 @@
 from microtome.subject.recording.buffer import MemoryWriter
 from microtome.subject.recording.plan import Plan
 from microtome.subject.recording.recording import Recording
-from microtome.subject.recording.room import Room
 from microtome.subject.recording.writer import ShardWriter, open_committed
 
-__all__ = ["MemoryWriter", "Plan", "Recording", "Room", "ShardWriter", "open_committed"]
+__all__ = ["MemoryWriter", "Plan", "Recording", "ShardWriter", "open_committed"]

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: Index columns that say where a row is; they come first, in this order.
+PLACES = ("sample", "position", "y", "x")
+
+
 @dataclass(frozen=True)
 class About:
     """Index (one line per row), table (one line per sample) and labels (one bool per row and property)."""
@@ -29,7 +33,8 @@ class About:
 
     def with_labels(self, labels: Mapping[str, Any]) -> About:
         """Adds or replaces properties."""
-        return About(self.index, self.table, self.labels | as_labels(labels, len(self.index)))
+        labels = self.labels | as_labels(labels, len(self.index))
+        return About(self.index, self.table, dict(sorted(labels.items())))
 
     def documents(self) -> np.ndarray:
         """The group of every row: the document of its sample, or the sample itself where the table names none."""
@@ -60,16 +65,18 @@ def about(
     table = pd.DataFrame({"document": np.arange(last + 1)}) if table is None else table.reset_index(drop=True)
     if len(table) <= last:
         raise ShapeError(f"the index speaks of sample {last}, the table has {len(table)} lines; give one per sample.")
+    places = [name for name in PLACES if name in frame.columns]
+    frame = frame[places + sorted(set(frame.columns) - set(places))]
     return About(frame, table, as_labels(labels or {}, rows))
 
 
 def as_labels(labels: Mapping[str, Any], rows: int) -> dict[str, np.ndarray]:
-    """Properties as bool arrays, one value per row."""
+    """Properties as bool arrays, one value per row, sorted by name."""
     found = {}
-    for name, values in labels.items():
+    for name, values in sorted(labels.items()):
         array = np.asarray(values)
         if array.shape != (rows,):
-            raise ShapeError(f"labels {name!r} have shape {array.shape}, the recording has {rows} rows; give ({rows},).")
+            raise ShapeError(f"labels {name!r} have shape {array.shape}, for {rows} rows; give ({rows},).")
         if array.dtype != bool and not np.isin(array, (0, 1)).all():
             raise UsageError(f"labels {name!r} hold values other than True and False; compare first, e.g. x == 'noun'.")
         found[str(name)] = array.astype(bool)
@@ -84,7 +91,9 @@ def _integers(column: pd.Series, name: str) -> np.ndarray:
 
 
 def _plain(column: Any) -> Any:
-    return column.numpy() if hasattr(column, "numpy") else (column.to_numpy() if hasattr(column, "to_numpy") else column)
+    if hasattr(column, "to_numpy"):
+        return column.to_numpy()
+    return column.numpy() if hasattr(column, "numpy") else column
 
 
 def _pandas():

@@ -13,7 +13,7 @@ from torch import Tensor
 from microtome.errors import UsageError
 from microtome.subject.recording import columns
 from microtome.subject.recording.checks import check_finite
-from microtome.subject.recording.plan import SHARDS_IN_MEMORY, Plan
+from microtome.subject.recording.plan import BUFFERS, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Buffer:
 
     def __init__(self, plan: Plan, first_row: int = 0) -> None:
         self._plan, self._first = plan, first_row
-        self._free: queue.Queue[dict[str, Tensor]] = queue.Queue(SHARDS_IN_MEMORY)
+        self._free: queue.Queue[dict[str, Tensor]] = queue.Queue(BUFFERS)
         self._memory: dict[str, Tensor] | None = None
         self._filled = 0
         self._columns: list[dict[str, np.ndarray]] = []
@@ -43,10 +43,7 @@ class Buffer:
 
     def add(self, values: Mapping[str, Tensor], batch: Mapping[str, np.ndarray]) -> Iterator[Shard]:
         """Takes checked rows; yields every shard that they complete."""
-        if self._names is None:
-            self._names = set(batch)
-        if set(batch) != self._names:
-            raise UsageError(f"index and labels change from {sorted(self._names)} to {sorted(batch)}; keep them the same.")
+        self._names = same_names(self._names, batch)
         total, done = len(batch[columns.INDEX + "sample"]), 0
         while done < total:
             memory = self._memory = self._memory or self._reserve()
@@ -102,13 +99,13 @@ class MemoryWriter:
         self._names: set[str] | None = None
         self._tensors = self._reserve(plan.rows)
 
-    def add(self, values: Mapping[str, Tensor], index: Mapping[str, Any], labels: Mapping[str, Any] | None = None) -> None:
+    def add(
+        self, values: Mapping[str, Tensor], index: Mapping[str, Any], labels: Mapping[str, Any] | None = None
+    ) -> None:
         """Takes a batch: for every site Tensor[rows, *shape], index columns (sample, position, ...) and bool labels."""
         rows = self.plan.check(values)
         batch = columns.tidy(rows, index, labels or {})
-        self._names = self._names or set(batch)
-        if set(batch) != self._names:
-            raise UsageError(f"index and labels change from {sorted(self._names)} to {sorted(batch)}; keep them the same.")
+        self._names = same_names(self._names, batch)
         self._grow(self._rows + rows)
         for name, tensor in self._tensors.items():
             here = tensor[self._rows : self._rows + rows]
@@ -141,3 +138,10 @@ class MemoryWriter:
             for name, tensor in self._tensors.items():
                 larger[name][: self._rows] = tensor[: self._rows]
             self._tensors = larger
+
+
+def same_names(before: set[str] | None, batch: Mapping[str, np.ndarray]) -> set[str]:
+    """The column names of all batches; they may not change on the way."""
+    if before is not None and before != set(batch):
+        raise UsageError(f"index and labels change from {sorted(before)} to {sorted(batch)}; keep them the same.")
+    return set(batch)

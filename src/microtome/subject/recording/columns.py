@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from microtome.errors import FormatError, ShapeError, UsageError
+from microtome.subject.recording.about import PLACES, as_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +20,11 @@ _TEXT, _ENDS = "//text", "//ends"
 
 
 def tidy(rows: int, index: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Index columns and labels of one batch as arrays named "index/..." and "label/...", checked for length and type."""
-    from microtome.subject.recording.about import as_labels
-
+    """Index columns and labels of one batch as arrays named "index/..." and "label/...", checked."""
+    if "y" in index and "position" not in index:
+        index = {"position": np.zeros(rows, dtype=np.int64)} | {name: index[name] for name in index}
     if not {"sample", "position"} <= set(index):
-        raise UsageError(f"the index needs the columns 'sample' and 'position', found {list(index)}.")
+        raise UsageError(f"the index needs the columns 'sample' and 'position' (or y and x), found {list(index)}.")
     columns = {}
     for name in index:
         column = index[name]
@@ -31,7 +32,7 @@ def tidy(rows: int, index: Mapping[str, Any], labels: Mapping[str, Any]) -> dict
         if array.shape != (rows,):
             raise ShapeError(f"index column {name!r} has shape {array.shape} for {rows} rows.")
         kind = array.dtype.kind
-        if name in ("sample", "position", "y", "x") and kind not in "iu":
+        if name in PLACES and kind not in "iu":
             raise UsageError(f"index column {name!r} must hold integers, found {array.dtype}.")
         array = array.astype({"i": np.int64, "u": np.int64, "f": np.float64, "b": bool}.get(kind, object))
         columns[INDEX + str(name)] = array
@@ -50,8 +51,9 @@ def pack(columns: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         try:
             encoded = [text.encode() for text in known]
         except UnicodeEncodeError as error:
-            wrong = name.removeprefix(INDEX)
-            raise UsageError(f"index column {wrong!r} has half of a surrogate pair: {error.object[:40]!r}. Replace it.") from None
+            raise UsageError(
+                f"index column {name.removeprefix(INDEX)!r} has half of a surrogate pair: {error.object[:40]!r}. Replace it."
+            ) from None
         tensors[name] = torch.tensor([place[str(text)] for text in array], dtype=torch.int32)
         tensors[name + _TEXT] = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
         tensors[name + _ENDS] = torch.tensor(np.cumsum([len(e) for e in encoded]), dtype=torch.int64)

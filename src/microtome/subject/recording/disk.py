@@ -29,8 +29,8 @@ PLAN, META, INDEX, TABLE = "plan.json", "recording.json", "index.parquet", "tabl
 FORMAT, VERSION = "microtome.recording", 1
 #: Prefix of label columns in the Parquet index.
 LABEL = "label:"
-#: Shards whose memory maps are kept open; bounds resident memory while streaming.
-OPEN_SHARDS = 4
+#: Memory maps kept open, in files and in bytes; bounds resident memory while streaming.
+OPEN_FILES, OPEN_BYTES = 64, 128 << 20
 
 
 def shard_name(number: int) -> str:
@@ -71,7 +71,7 @@ class Checker:
 
 
 class DiskStore:
-    """Committed shards of a folder, memory-mapped; `OPEN_SHARDS` maps at a time."""
+    """Committed shards of a folder, memory-mapped, few at a time."""
 
     def __init__(self, checker: Checker, plan: Plan, shards: list[tuple[str, int]]) -> None:
         self._checker, self._plan, self._files = checker, plan, [file for file, _ in shards]
@@ -137,14 +137,17 @@ class DiskStore:
         rows = int(self._ends[shard + 1] - self._ends[shard])
         for site, plan in self._plan.sites.items():
             name = columns.VALUES + site
-            found = file.slice(name, 0, 0).dtype if name in file.keys() and len(file.shape(name)) else None
+            found = file.slice(name, 0, 0).dtype if name in file and len(file.shape(name)) else None
             if found is not plan.torch_dtype or file.shape(name) != (rows, *plan.shape):
                 raise FormatError(
                     f"'{self._files[shard]}' should hold {site!r} as {plan.dtype} {(rows, *plan.shape)}, and does not. "
                     "Restore it or record again."
                 )
         self._open[shard] = file
-        if len(self._open) > OPEN_SHARDS:
+        sizes = self._ends[1:] - self._ends[:-1]
+        while len(self._open) > 1 and (
+            len(self._open) > OPEN_FILES or int(sizes[list(self._open)].sum()) * self._plan.row_bytes > OPEN_BYTES
+        ):
             self._open.popitem(last=False)
         return file
 
@@ -155,8 +158,8 @@ def open_folder(folder: Path, verify: Literal["lazy", "full", "no"]) -> tuple[Di
     if META not in checker.entries:
         have = f"{committed_rows(checker)} rows are committed" if PLAN in checker.entries else "no recording is there"
         raise FormatError(
-            f"'{folder}' holds no finished recording: {have}. Run the same recording again to resume it, or read what is "
-            "committed with microtome.subject.recording.open_committed(folder)."
+            f"'{folder}' holds no finished recording: {have}. Run the same recording again to resume it, or read "
+            "what is committed with microtome.subject.recording.open_committed(folder)."
         )
     meta = io.read_json(checker.path(META))
     if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("version") != VERSION:

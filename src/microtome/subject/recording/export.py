@@ -51,11 +51,9 @@ def fingerprint(recording: Recording, step: int) -> str:
         for lo in range(0, len(one), step):
             values = one._read(name, lo, min(lo + step, len(one))).contiguous()
             digest.update(values.flatten().view(torch.uint8).numpy())
-    for column in recording.index.columns:
-        digest.update(column.encode("utf-8", "surrogatepass"))
-        values = recording.index[column].to_numpy()
-        plain = values.tobytes() if values.dtype.kind in "iufb" else "\0".join(map(str, values)).encode("utf-8", "surrogatepass")
-        digest.update(plain)
-    for name in recording.properties:
-        digest.update(name.encode("utf-8", "surrogatepass") + recording.labels(name).tobytes())
+    described = {f"index {name}": recording.index[name].to_numpy() for name in recording.index.columns}
+    described |= {f"label {name}": recording.labels(name) for name in recording.properties}
+    for name, values in described.items():
+        plain = values.tobytes() if values.dtype.kind in "iufb" else repr(values.tolist()).encode()
+        digest.update(f"{name!r}|{len(plain)}|".encode() + plain)
     return digest.hexdigest()

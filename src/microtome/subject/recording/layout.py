@@ -64,7 +64,7 @@ def rows_of_samples(sample: np.ndarray, ids: Any) -> np.ndarray:
         raise UsageError("a sample is asked for twice; to draw samples with replacement use resampled(seed).")
     absent = np.setdiff1d(wanted, sample)
     if absent.size:
-        raise UsageError(f"sample {int(absent[0])} has no rows in the recording ({len(np.unique(sample))} samples have).")
+        raise UsageError(f"sample {int(absent[0])} has no rows here ({len(np.unique(sample))} samples have).")
     if not wanted.size:
         return np.zeros(0, dtype=np.int64)
     place = np.full(int(sample.max()) + 1, -1)
@@ -97,7 +97,7 @@ def padded(values: Tensor, index: pd.DataFrame) -> tuple[Tensor, Tensor]:
     sizes = (len(found), *(int(p.max()) + 1 if len(p) else 0 for p in place[1:]))
     cell = np.ravel_multi_index(place, sizes) if len(index) else np.zeros(0, dtype=np.int64)
     if len(np.unique(cell)) != len(cell):
-        raise UsageError("two rows have the same sample and position, so they cannot be laid out; select rows once each.")
+        raise UsageError("two rows have the same sample and position, so they cannot be laid out; select each row once.")
     where = torch.from_numpy(np.asarray(cell, dtype=np.int64))
     out = values.new_zeros((int(np.prod(sizes)), *values.shape[1:]))
     mask = torch.zeros(len(out), dtype=torch.bool)

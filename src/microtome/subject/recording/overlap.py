@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from microtome.errors import SubjectMismatch, UsageError
+from microtome.subject.recording.about import PLACES
 from microtome.subject.recording.columns import INDEX
 
-_KEYS = tuple(INDEX + name for name in ("sample", "position", "y", "x"))
+_KEYS = tuple(INDEX + name for name in PLACES)
 
 
 class Overlap:

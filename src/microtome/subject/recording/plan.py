@@ -13,9 +13,10 @@ from torch import Tensor
 from microtome.errors import FormatError, ShapeError, SiteError, UsageError, nearest
 from microtome.subject.recording.layout import DTYPES, axes_of
 
-#: Bytes of values per shard file unless the plan says otherwise; at most four shards are in memory at once.
+#: Bytes of values per shard file unless the plan says otherwise.
 SHARD_BYTES = 32 << 20
-SHARDS_IN_MEMORY = 4
+#: Shards in memory while writing: one is filled, two wait, one is written, and the writer of the file copies it twice.
+BUFFERS, SHARDS_IN_MEMORY = 4, 6
 #: Index bytes per row: sample, position, token code (shard) and the compressed line of the Parquet index.
 INDEX_BYTES = 20 + 6
 _NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
@@ -133,7 +134,7 @@ class Plan:
                 raise SiteError(f"the batch lacks site {name!r} of the plan; it has {list(values)}.")
             found = tuple(values[name].shape)
             if found[1:] != site.shape:
-                raise ShapeError(f"{name!r} has shape {found}, the plan says (rows, {', '.join(map(str, site.shape))}).")
+                raise ShapeError(f"{name!r} has shape {found}, the plan says {('rows', *site.shape)}.")
             lengths.add(found[0])
         if len(lengths) != 1:
             raise ShapeError(f"the sites of one batch differ in rows: {sorted(lengths)}.")

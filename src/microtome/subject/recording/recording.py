@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microtome.errors import Degenerate, ShapeError, SiteError, SubjectMismatch, UsageError, nearest
+from microtome.errors import Degenerate, UsageError, nearest
 from microtome.rng import rng
 from microtome.subject.recording import display, export, layout, orders
-from microtome.subject.recording.about import About, about
-from microtome.subject.recording.checks import check_finite
+from microtome.subject.recording.about import about
 from microtome.subject.recording.moments import moments
-from microtome.subject.recording.store import EncodedStore, MemoryStore, Store
+from microtome.subject.recording.store import EncodedStore, MemoryStore
+from microtome.subject.recording.view import View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
 STREAM_ROWS = 4096
 
 
-class Recording:
+class Recording(View):
     """Values of one or more sites over the same rows; a row is one (sample, position), padding removed.
 
-    `rec[site]` chooses a site; `matrix`, `batches`, `mean`... work on one site. Selecting, permuting and encoding return
-    new recordings that share the stored values. Rows are described by `index` (one line per row), `table` (one line
-    per sample) and `labels(property)`.
+    `rec[site]` chooses a site; `matrix`, `batches`, `mean`... work on one. Selecting, permuting and encoding return new
+    recordings that share the stored values. Rows are described by `index` (one line per row), `table` (one line per
+    sample) and `labels(property)`.
 
     Notes
     -----
@@ -53,21 +52,6 @@ class Recording:
             [4., 5.]])
     """
 
-    def __init__(
-        self,
-        store: Store,
-        describe: Callable[[], About],
-        *,
-        axes: Mapping[str, tuple[str, ...]],
-        provenance: Mapping[str, Any],
-        sites: tuple[str, ...] | None = None,
-        source: np.ndarray | None = None,
-    ) -> None:
-        self._store, self._describe, self._axes = store, describe, dict(axes)
-        self.sites = store.sites if sites is None else sites
-        self.provenance = dict(provenance)
-        self._source = source  # for each row the stored row that holds its values; None: the same
-
     @classmethod
     def of(
         cls,
@@ -84,16 +68,9 @@ class Recording:
 
         Without `index` every row is a sample of its own; without `table` every sample is a document of its own.
         """
-        arrays = values if isinstance(values, Mapping) else {site: values}
-        tensors = {name: layout.as_values(name, array) for name, array in arrays.items()}
-        if len({len(tensor) for tensor in tensors.values()}) != 1:
-            found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            raise ShapeError(f"sites must share their rows, found {found}.")
-        for name, tensor in tensors.items():
-            check_finite(name, tensor)
-        store = MemoryStore(tensors)
+        store = MemoryStore.of(values if isinstance(values, Mapping) else {site: values})
         known = about(store.rows, index, table, labels)
-        full = {name: layout.axes_of(store.shape(name), (axes or {}).get(name)) for name in tensors}
+        full = {name: layout.axes_of(store.shape(name), (axes or {}).get(name)) for name in store.sites}
         return cls(store, lambda: known, axes=full, provenance=provenance or {})
 
     @classmethod
@@ -122,7 +99,7 @@ class Recording:
         return values if dtype is None else values.to(dtype)
 
     def batches(self, size: int, seed: int | None = None) -> Iterator[Tensor]:
-        """Streams Tensor[<= size, units] of the one site: in order, or every row once in the order that `seed` draws."""
+        """Streams Tensor[<= size, units] of the one site: in order, or each row once in the order that `seed` draws."""
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise UsageError(f"batches need a size >= 1, got {size!r}.")
         site, total = self.site, len(self)
@@ -134,17 +111,12 @@ class Recording:
     def encode(self, basis: Any) -> Recording:
         """The latents of a basis as a recording of site "site/basis"; encoded when read, so it streams."""
         site = self.site if len(self.sites) == 1 else basis.site
-        wanted = getattr(basis, "site", None)
-        if wanted not in (None, "", site):
-            raise SubjectMismatch(f"the basis belongs to site {wanted!r}, the recording holds {site!r}; choose that site.")
-        one = self[site]
-        name = f"{site}/{getattr(basis, 'name', None) or type(basis).__name__.lower()}"
-        store = EncodedStore(one._store, site, name, basis)
-        made = one.provenance | {"basis": str(getattr(basis, "fingerprint", ""))}
-        return one._like(store=store, sites=(name,), axes={name: ("latent",)}, provenance=made)
+        store = EncodedStore(self[site]._store, site, basis)
+        made = self.provenance | {"basis": str(getattr(basis, "fingerprint", ""))}
+        return self._like(store=store, sites=store.sites, axes={store.sites[0]: ("latent",)}, provenance=made)
 
     def mean(self) -> Tensor:
-        """Mean of every unit, Tensor[units]: streamed, summed in float64, returned in float32 (float64 if so stored)."""
+        """Mean of every unit, Tensor[units]: streamed, summed in float64, given in float32 (float64 if so stored)."""
         _, mean, _ = self._moments()
         return mean
 
@@ -154,7 +126,7 @@ class Recording:
         return (squares.double() / count).sqrt().to(squares.dtype)
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """The one site as Tensor[sample, position, *shape] (images: [sample, y, x, *shape]) and a mask; zero elsewhere."""
+        """The one site as Tensor[sample, position, *shape], images [sample, y, x, *shape], and a mask; zero elsewhere."""
         return layout.padded(self.tensor(), self.index)
 
     # ---- what the rows are ----
@@ -223,69 +195,11 @@ class Recording:
         """Hash of sites, values, index and labels; the same in memory and on disk. Reads everything once."""
         return export.fingerprint(self, STREAM_ROWS)
 
-    # ---- shape ----
-    @property
-    def site(self) -> str:
-        """The name of the one site."""
-        if len(self.sites) != 1:
-            raise UsageError(f"the recording holds {len(self.sites)} sites; choose one: rec[{self.sites[0]!r}].")
-        return self.sites[0]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows and feature axes of the one site."""
-        return (len(self), *self._store.shape(self.site))
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Names of the feature axes of the one site."""
-        return self._axes[self.site]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """How the one site is stored."""
-        return self._store.dtype(self.site)
-
-    def __len__(self) -> int:
-        return self._store.rows if self._source is None else len(self._source)
-
-    def __getitem__(self, site: str) -> Recording:
-        if site not in self.sites:
-            have = ", ".join(map(repr, self.sites[:6])) + (", ..." if len(self.sites) > 6 else "")
-            raise SiteError(f"no site {site!r} in the recording; it holds {have}.{nearest(str(site), self.sites)}")
-        return self._like(sites=(site,))
-
     def __repr__(self) -> str:
         return display.text(self)
 
     def _repr_html_(self) -> str:
         return display.html(self)
-
-    # ---- inside ----
-    @cached_property
-    def _about(self) -> About:
-        return self._describe()
-
-    @property
-    def _rows(self) -> np.ndarray:
-        return np.arange(len(self)) if self._source is None else self._source
-
-    def _like(self, **changes: Any) -> Recording:
-        state = {"store": self._store, "describe": lambda: self._about, "axes": self._axes, "sites": self.sites}
-        return Recording(**(state | {"provenance": self.provenance, "source": self._source} | changes))
-
-    def _read(self, site: str, start: int, stop: int) -> Tensor:
-        if self._source is None:
-            return self._store.read(site, start, stop)
-        return self._stored(site, self._source[start:stop])
-
-    def _gather(self, site: str, rows: np.ndarray) -> Tensor:
-        return self._stored(site, rows if self._source is None else self._source[rows])
-
-    def _stored(self, site: str, rows: np.ndarray) -> Tensor:
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            return self._store.read(site, int(rows[0]), int(rows[-1]) + 1)
-        return self._store.gather(site, rows)
 
     def _moments(self) -> tuple[int, Tensor, Tensor]:
         if not len(self):

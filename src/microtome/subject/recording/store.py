@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from microtome.errors import ShapeError, SubjectMismatch
+from microtome.subject.recording.checks import check_finite
+from microtome.subject.recording.layout import as_values
+
 #: Rows encoded at once by `EncodedStore`; bounds memory, not a result.
 ENCODE_ROWS = 16384
 
@@ -41,6 +45,17 @@ class MemoryStore:
 
     where = "in memory"
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any]) -> MemoryStore:
+        """Arrays of sites that share their rows, checked to be finite."""
+        tensors = {name: as_values(name, array) for name, array in arrays.items()}
+        if len({len(tensor) for tensor in tensors.values()}) != 1:
+            found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            raise ShapeError(f"a recording needs sites that share their rows, found {found}.")
+        for name, tensor in tensors.items():
+            check_finite(name, tensor)
+        return cls(tensors)
+
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = dict(tensors)
         self.sites = tuple(self._tensors)
@@ -62,9 +77,13 @@ class MemoryStore:
 class EncodedStore:
     """One site of another store, seen through a basis; encoded when read, never kept."""
 
-    def __init__(self, store: Store, site: str, name: str, basis: Any) -> None:
+    def __init__(self, store: Store, site: str, basis: Any) -> None:
+        wanted = getattr(basis, "site", None)
+        if wanted not in (None, "", site):
+            raise SubjectMismatch(f"the basis belongs to site {wanted!r}, the recording holds {site!r}; use that site.")
         self._store, self._site, self._basis = store, site, basis
-        self.rows, self.sites = store.rows, (name,)
+        self.rows = store.rows
+        self.sites = (f"{site}/{getattr(basis, 'name', None) or type(basis).__name__.lower()}",)
         self.where = f"encoded when read, {getattr(store, 'where', '')}".rstrip(", ")
 
     def shape(self, site: str) -> tuple[int, ...]:
@@ -84,7 +103,8 @@ class EncodedStore:
         out = torch.empty(sum(_length(p) for p in pieces), width, dtype=dtype)
         done = 0
         for piece in pieces:
-            values = self._store.read(self._site, *piece) if type(piece) is tuple else self._store.gather(self._site, piece)
+            read = self._store.gather if isinstance(piece, np.ndarray) else self._store.read
+            values = read(self._site, *(piece if isinstance(piece, tuple) else (piece,)))
             with torch.no_grad():
                 codes = self._basis.encode(values.flatten(1).to(dtype))
             out[done : done + len(codes)] = codes
@@ -93,4 +113,4 @@ class EncodedStore:
 
 
 def _length(piece: tuple[int, int] | np.ndarray) -> int:
-    return piece[1] - piece[0] if type(piece) is tuple else len(piece)
+    return piece[1] - piece[0] if isinstance(piece, tuple) else len(piece)

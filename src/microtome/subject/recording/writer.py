@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from microtome import io
+from microtome.engine.budget import Budget
 from microtome.errors import IntegrityError, SubjectMismatch, UsageError
 from microtome.subject.recording import columns, disk
+from microtome.subject.recording.about import about
 from microtome.subject.recording.background import Background
 from microtome.subject.recording.buffer import Buffer, Shard
 from microtome.subject.recording.overlap import Overlap
 from microtome.subject.recording.plan import Plan
-from microtome.subject.recording.room import Room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,15 +30,15 @@ class ShardWriter:
 
     A shard is written by another thread: temporary file, fsync, rename, fsync of the folder, manifest line. The writer
     continues what a folder already holds, if it is of the same plan: `committed` rows are safe, and the caller starts
-    again at `next_sample` (or any sample before it, to keep its batches as they were); rows that come again are dropped.
+    again at `next_sample`, or at any sample before it to keep its batches as they were; rows that come again are dropped.
 
     Parameters
     ----------
     folder : str or Path
         New, empty, or an unfinished recording of the same plan.
     plan : Plan
-    room : Room
-        Disk budget, and how much of the disk stays free.
+    budget : Budget, optional
+        Most bytes on disk, and how much of the disk stays free; default: no limit, the usual reserve.
 
     Raises
     ------
@@ -56,7 +55,7 @@ class ShardWriter:
 
     Examples
     --------
-    >>> import tempfile
+    >>> import tempfile, torch
     >>> plan = Plan.of({"mlp": (2,)}, rows=3)
     >>> with tempfile.TemporaryDirectory() as folder, ShardWriter(folder + "/r", plan) as writer:
     ...     writer.add({"mlp": torch.zeros(3, 2)}, {"sample": [0, 0, 1], "position": [0, 1, 0]})
@@ -65,8 +64,8 @@ class ShardWriter:
       mlp [3 rows, 2 units] float32
     """
 
-    def __init__(self, folder: str | Path, plan: Plan, *, room: Room = Room()) -> None:  # noqa: B008
-        self.folder, self.plan, self._room = Path(folder), plan, room
+    def __init__(self, folder: str | Path, plan: Plan, *, budget: Budget | None = None) -> None:
+        self.folder, self.plan, self._budget = Path(folder), plan, budget or Budget()
         self._manifest = io.Manifest(self.folder)
         with contextlib.ExitStack() as stack:
             stack.enter_context(io.lock(self.folder))
@@ -74,12 +73,12 @@ class ShardWriter:
             self._lock = stack.pop_all()
 
     @classmethod
-    def resume(cls, folder: str | Path, *, room: Room = Room()) -> ShardWriter:  # noqa: B008
+    def resume(cls, folder: str | Path, *, budget: Budget | None = None) -> ShardWriter:
         """Continues the recording that `folder` holds, with the plan it was started with."""
         path = Path(folder) / disk.PLAN
         if not path.is_file():
             raise UsageError(f"'{folder}' holds no recording to resume. Start one: ShardWriter(folder, plan).")
-        return cls(folder, Plan.from_json(io.read_json(path)), room=room)
+        return cls(folder, Plan.from_json(io.read_json(path)), budget=budget)
 
     @property
     def committed(self) -> int:
@@ -91,7 +90,9 @@ class ShardWriter:
         """The first sample that may be incomplete: start again at it or before."""
         return self._overlap.next_sample
 
-    def add(self, values: Mapping[str, Tensor], index: Mapping[str, Any], labels: Mapping[str, Any] | None = None) -> None:
+    def add(
+        self, values: Mapping[str, Tensor], index: Mapping[str, Any], labels: Mapping[str, Any] | None = None
+    ) -> None:
         """Takes a batch: for every site Tensor[rows, *shape], index columns (sample, position, ...) and bool labels."""
         if self.finished:
             raise UsageError(f"the recording in '{self.folder}' is finished. Open it: Recording.load(folder).")
@@ -134,16 +135,14 @@ class ShardWriter:
 
     def _open(self) -> None:
         entries = _entries(self.folder, self._manifest)
-        if entries and (wrong := _difference(self.folder, self.plan)):
-            raise SubjectMismatch(
-                f"'{self.folder}' holds a recording of another plan: {wrong}. Resume with the same subject, data and "
-                "sites, or write to another folder."
-            )
+        if entries:
+            self.plan = _same_plan(self.folder, self.plan)
         checker = disk.Checker(self.folder, "no")
         self._shards, self.finished = disk.committed_shards(checker), disk.META in entries
         self._bytes = sum(entries[file]["bytes"] for file, _ in self._shards)
         if not self.finished:
-            self._room.check_plan(self.folder, self.plan.estimate().bytes, self._bytes)
+            rest = max(0, self.plan.estimate().bytes - self._bytes)
+            self._budget.check_disk(self.folder, rest, f"the recording '{self.folder}'", used=self._bytes)
         if not entries:
             self._commit(disk.PLAN, io.write_json(self.folder / disk.PLAN, self.plan.to_json()))
         store = disk.DiskStore(checker, self.plan, self._shards)
@@ -154,7 +153,7 @@ class ShardWriter:
 
     def _hand_over(self, shard: Shard) -> None:
         size = shard.rows * self.plan.row_bytes
-        self._room.check_shard(self.folder, self._bytes, size)
+        self._budget.check_disk(self.folder, size, f"the next shard of '{self.folder}'", used=self._bytes)
         self._bytes += size
         self._thread.put(_Job(disk.shard_name(self._handed), shard))
         self._handed += 1
@@ -170,7 +169,7 @@ class ShardWriter:
         store = disk.DiskStore(checker, self.plan, disk.committed_shards(checker))
         index, labels = store.described()
         samples = int(index["sample"].max()) + 1 if len(index) else 0
-        known = disk.about(store.rows, index, table, labels)
+        known = about(store.rows, index, table, labels)
         frame = known.index.assign(**{disk.LABEL + name: values for name, values in known.labels.items()})
         self._commit(disk.INDEX, io.write_table(self.folder / disk.INDEX, frame))
         self._commit(disk.TABLE, io.write_table(self.folder / disk.TABLE, known.table))
@@ -185,7 +184,7 @@ class ShardWriter:
         if entry is None:
             self._manifest.add(file, written=written)
         elif entry["hash"] != written.hash:
-            raise IntegrityError(f"'{self.folder / file}' came out different after a resume. Record again from the start.")
+            raise IntegrityError(f"'{self.folder / file}' came out different after a resume. Record again.")
 
 
 class _Job(NamedTuple):
@@ -228,20 +227,24 @@ def _entries(folder: Path, manifest: io.Manifest) -> dict[str, dict[str, Any]]:
         path = folder / file
         found = path.stat().st_size if path.is_file() else None
         if found != entry["bytes"]:
-            raise IntegrityError(f"'{path}' should have {entry['bytes']} bytes, found {found}. Restore it or record again.")
+            raise IntegrityError(f"'{path}' should have {entry['bytes']} bytes, has {found}. Restore it or record again.")
     return entries
 
 
-def _difference(folder: Path, plan: Plan) -> str:
-    """What of the plan of `folder` differs from `plan`, in words; empty when it is the same."""
+def _same_plan(folder: Path, plan: Plan) -> Plan:
+    """The plan that `folder` was started with, which `plan` must agree with in all but the expected rows."""
     before = Plan.from_json(io.read_json(folder / disk.PLAN))
     if before.fingerprint == plan.fingerprint:
-        return ""
+        return before
     old, new = before.to_json(), plan.to_json()
     old |= {f"provenance {key}": value for key, value in old.pop("provenance").items()}
     new |= {f"provenance {key}": value for key, value in new.pop("provenance").items()}
     wrong = [key for key in sorted(old | new) if key != "rows" and old.get(key) != new.get(key)]
-    return ", ".join(f"{key} was {str(old.get(key))[:60]}, is {str(new.get(key))[:60]}" for key in wrong[:3])
+    words = ", ".join(f"{key} was {str(old.get(key))[:60]}, is {str(new.get(key))[:60]}" for key in wrong[:3])
+    raise SubjectMismatch(
+        f"'{folder}' holds a recording of another plan: {words}. Resume with the same subject, data and sites, or write "
+        "to another folder."
+    )
 
 
 def open_committed(folder: str | Path) -> Recording:

@@ -52,7 +52,7 @@ def bad_input(case: Case) -> None:
         rows = len(change(given.matrix()))
         shorter = {k: v[:rows] for k, v in world.given.items() if _per_row(v, len(given))}
         make = partial(with_matrix, given, change)
-        _judge(case, world, name, allowed, result_allowed, recording=make, **shorter)
+        _judge(case, world, name, allowed, result_allowed, shorter, make)
 
 
 def _per_row(value: object, rows: int) -> bool:
@@ -71,11 +71,11 @@ def _bad_weights(case: Case) -> None:
     _judge(case, world, "NaN weights", (MicrotomeError,), False)
 
 
-def _judge(case, world, name, allowed, result_allowed, recording=None, **replaced) -> None:
+def _judge(case, world, name, allowed, result_allowed, replaced=None, recording=None) -> None:
     try:  # the recording is made inside: its own boundary may be what refuses the numbers
         if recording is not None:
-            replaced["recording"] = recording()
-        result = case.run(world, **replaced)
+            replaced = {**replaced, "recording": recording()}
+        result = case.run(world, replaced)
     except allowed:
         return
     except MicrotomeError as error:

@@ -9,26 +9,25 @@ from microtome.testing.digest import digest
 from microtome.testing.planted import with_matrix
 from microtome.testing.report import Failed, Skip
 
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-#: How far the truth score may move from that of float32.
-TOLERANCE = {torch.float64: 0.02, torch.float32: 0.0, torch.bfloat16: 0.1, torch.float16: 0.05}
+#: How far the truth score may fall below that of float32 (or, where this is less, below what must be reached).
+TOLERANCE = {torch.float64: 0.02, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
 def _recorded(case: Case) -> World:
     if "recording" not in case.data:
         raise Skip("takes no recording")
-    return case.world()
+    return case.usual[0]
 
 
 def dtypes(case: Case) -> None:
     """Check 7: float16, bfloat16, float32 and float64 recordings give the same answer within tolerance."""
     world = _recorded(case)
-    expected = case.family.truth(case.method, case.run(world), world)
-    for dtype in DTYPES:
+    expected = min(case.family.PLANTED, case.family.truth(case.method, case.usual[1], world))
+    for dtype in TOLERANCE:
         recording = with_matrix(world.given["recording"], lambda x, dtype=dtype: x.to(dtype))
-        score = case.family.truth(case.method, case.run(world, recording=recording), world)
-        if not abs(score - expected) <= TOLERANCE[dtype]:
-            raise Failed(f"{dtype}: truth score {score:.3f}, {expected:.3f} in float32")
+        score = case.family.truth(case.method, case.run(world, {"recording": recording}), world)
+        if not score >= expected - TOLERANCE[dtype]:
+            raise Failed(f"{dtype}: truth score {score:.3f}, at least {expected:.3f} - {TOLERANCE[dtype]} was expected")
 
 
 def batch(case: Case) -> None:
@@ -45,12 +44,12 @@ def batch(case: Case) -> None:
 def disk(case: Case) -> None:
     """Check 9: a recording saved to disk and loaded gives the same result as the one in memory."""
     world = _recorded(case)
-    expected = digest(case.run(world))
+    expected = digest(case.usual[1])
     given = world.given["recording"]
     with tempfile.TemporaryDirectory() as folder:
         given.save(folder)
         loaded = type(given).load(folder)
-        found = digest(case.run(world, recording=loaded))
+        found = digest(case.run(world, {"recording": loaded}))
     if found != expected:
         raise Failed("the result from a saved and loaded recording differs from that in memory")
 
@@ -60,10 +59,10 @@ def gpu(case: Case) -> None:
     if not torch.cuda.is_available():
         raise Skip("no GPU here")
     world = case.world()
-    expected = case.family.truth(case.method, case.run(world), world)
+    expected = case.family.truth(case.method, case.usual[1], world)
     if "recording" in case.data:
         recording = with_matrix(world.given["recording"], lambda x: x.cuda())
-        result = case.run(world, recording=recording)
+        result = case.run(world, {"recording": recording})
     else:
         subject = world.given["subject"]
         subject.module.cuda()

@@ -31,7 +31,9 @@ def wrong_subject(case: Case) -> None:
 
 def _refused(case: Case, row: Refusal) -> None:
     try:
-        case.run(case.world(), **row.given)
+        result = case.run(case.world(), row.given)
+        if row.use is not None:
+            row.use(result)
     except row.error as error:
         if not re.search(row.pattern, str(error)):
             raise Failed(f"{row.description}: the message lacks {row.pattern!r}: {error}") from error

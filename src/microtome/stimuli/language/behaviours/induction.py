@@ -10,7 +10,8 @@ from microtome.stimuli.language.facts import FACT_WORDS
 from microtome.stimuli.language.lexicon import LEXICAL
 
 #: Words with a meaning of their own; function words would make the repetition guessable.
-POOL = tuple(sorted({w for name, ws in {**LEXICAL, **FACT_WORDS}.items() for w in ws if name not in ("punctuation", "determiner")}))
+_CLASSES = {name: words for name, words in {**LEXICAL, **FACT_WORDS}.items() if name not in ("punctuation", "determiner")}
+POOL = tuple(sorted({word for words in _CLASSES.values() for word in words}))
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ def write(scene: Scene) -> Document:
         draft.put(word, role={scene.asked - 1: "seen_before", scene.asked: "to_copy"}.get(i, ""))
     draft.put(scene.words[0], "induction.repeated", role="current" if scene.asked == 1 else "")
     for i, word in enumerate(scene.words[1:], start=1):
-        draft.ask(word, "induction.repeated", asked=i == scene.asked)
-        if i == scene.asked - 1:
-            draft._roles["current"] = len(scene.words) + i
+        role = "current" if i == scene.asked - 1 else ""
+        draft.ask(word, "induction.repeated", asked=i == scene.asked, role=role)
     return draft.done()
 
 

@@ -1,4 +1,4 @@
-"""Two languages: English, and Velan, which has its own words for the same things in the same order. Tags, translation, mixing."""
+"""Two languages: English, and Velan, which has its own words in the same order. Tags, translation, mixing."""
 
 from dataclasses import dataclass, replace
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, pick
+from microtome.stimuli.language.behaviour import Behaviour, draw
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import NEGATIVE, POSITIVE, REVIEWED
 

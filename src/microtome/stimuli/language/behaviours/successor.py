@@ -40,8 +40,7 @@ def write(scene: Scene) -> Document:
     items = SEQUENCES[scene.sequence]
     draft = Draft().put(items[scene.start], scene.sequence, role="first")
     for i in range(1, SHOWN):
-        draft.ask(items[(scene.start + i) % len(items)], scene.sequence)
-        draft._roles["last"] = SHOWN - 2
+        draft.ask(items[(scene.start + i) % len(items)], scene.sequence, role="last" if i == SHOWN - 2 else "")
     return draft.say(".").done()
 
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from planted_dictionary import shuffled
 
 from microtome.decompose.formula import Progress
 from microtome.decompose.judge import matched_cosine, mmcs
 from microtome.decompose.topk_sae import AUX_WEIGHT, TopK, topk_sae
+from microtome.decompose.train import train
 from microtome.errors import Degenerate, NonFinite, UsageError
 from microtome.subject.basis import load_basis
 from microtome.subject.recording import Recording
-from tests.decompose.conftest import plant, shuffled
 
 
 def parameters(latents=24, d=6, seed=0):
@@ -117,14 +118,22 @@ def test_the_scale_of_the_data_does_not_matter(planted):
     torch.testing.assert_close(large.encode(1024.0 * x), 1024.0 * small.encode(x), rtol=1e-7, atol=1e-7)
 
 
-def test_dead_latents_come_back_with_auxk():
-    # Half of the latents start with a bias that keeps them silent for ever.
-    data = plant(rows=2000, d=16, features=32)
-    formulas = {"with": None, "without": 0}
+class HalfAsleep(TopK):
+    """Half of the latents start with weights so small that they never are among the k largest."""
+
+    def start(self, directions, mean):
+        p = super().start(directions, mean)
+        p["encoder"][: len(directions) // 2] *= 1e-3
+        return p
+
+
+def test_auxk_wakes_latents_that_the_main_loss_cannot_reach(planted):
     dead = {}
-    for name, auxk in formulas.items():
-        dead[name] = topk_sae(data.recording, latents=256, k=2, steps=400, batch=128, auxk=auxk).metrics["dead"]
-    assert dead["with"] < dead["without"]
+    for auxk in (16, 0):
+        sae = train(planted.recording, HalfAsleep(3, auxk), latents=128, steps=400, batch=128)
+        dead[auxk] = sae.metrics["dead"]
+    assert dead[0] >= 0.49
+    assert dead[16] <= 0.35
 
 
 def test_save_and_load(planted, tmp_path):

@@ -1,0 +1,1 @@
+"""Dictionaries in the file formats of other libraries."""

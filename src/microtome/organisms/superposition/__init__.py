@@ -1,0 +1,12 @@
+"""The toy model of superposition: 20 sparse features in 6 dimensions."""
+
+from microtome.organisms.superposition.organism import (
+    SuperpositionTruth,
+    ToySuperposition,
+    build,
+    examples,
+    train,
+    train_instances,
+)
+
+__all__ = ["SuperpositionTruth", "ToySuperposition", "build", "examples", "train", "train_instances"]

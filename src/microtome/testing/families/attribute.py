@@ -1,0 +1,33 @@
+"""Methods that say why: the position whose token was copied must carry the attribution."""
+
+import numpy as np
+
+from microtome.method import Method
+from microtome.testing.case import Refusal, World
+from microtome.testing.families.networks import network_refusals, network_world
+from microtome.testing.planted_network import LENGTH
+
+#: Share of prompts whose largest attribution stands at the planted position.
+PLANTED = 0.9
+
+
+def tiny(method: Method, seed: int) -> World:
+    """A network in which one head copies one token to the answer."""
+    return network_world(seed)
+
+
+def null(method: Method, seed: int) -> World:
+    """Freshly drawn weights."""
+    return network_world(seed, structured=False)
+
+
+def truth(method: Method, result, world: World) -> float:
+    """Share of prompts whose largest absolute attribution stands at the planted position."""
+    values = np.abs(np.asarray(getattr(result, "values", result).detach().cpu()))
+    values = values.reshape(len(values), LENGTH, -1).sum(-1)
+    return float((values.argmax(1) == world.truth["planted"].position).mean())
+
+
+def refusals(method: Method) -> list[Refusal]:
+    """Wrong sites and seeds."""
+    return network_refusals(method)
