@@ -1,7 +1,6 @@
 """One small sound method, and the same with a seeded fault: each must be caught by the check that is there for it."""
 
 import random
-import warnings
 
 import numpy as np
 import torch
@@ -160,7 +159,7 @@ def returns_a_tensor(recording):
 def forgets_its_offset(recording):
     class Forgetful(Linear):
         def tensors(self):
-            return {**super().tensors(), "offset": self.offset + 1 if self.site == "x" else self.offset}
+            return {**super().tensors(), "offset": self.offset + 1}
 
     return Forgetful(recording.site, fit(recording, 6, 0).encoder)
 
@@ -169,13 +168,9 @@ def is_slow(recording):
     import time
 
     start = time.thread_time()
-    while time.thread_time() - start < 2.1:
+    while time.thread_time() - start < 0.1:
         pass
 
 
 def refuses_no_second_site(recording):
     return fit(recording[recording.sites[0]], 6, 0)
-
-
-def warns_only(recording):
-    warnings.warn("something is odd", stacklevel=2)

@@ -67,5 +67,5 @@ def repeated_share(files: list[Path]) -> tuple[float, list[str]]:
     for path, line in lines:
         where[line].add(path)
     repeated = [line for _, line in lines if len(where[line]) > 1]
-    worst = sorted({line for line in repeated}, key=lambda line: -len(where[line]))[:12]
+    worst = sorted(set(repeated), key=lambda line: -len(where[line]))[:12]
     return len(repeated) / max(1, len(lines)), [f"{len(where[line])} x {line}" for line in worst]

@@ -9,15 +9,19 @@ from microtome.method import Method
 
 def test_records_are_found_once_under_their_key():
     found = methods.all_methods()
-    assert list(found) == sorted(found) and found
+    assert list(found) == sorted(found)
+    assert found
     for key, record in found.items():
-        assert isinstance(record, Method) and record.key == key == record.function.__name__
-        assert record.function.method is record and record.call.startswith("mt.")
+        assert isinstance(record, Method)
+        assert record.key == key == record.function.__name__
+        assert record.function.method is record
+        assert record.call.startswith("mt.")
 
 
 def test_get_takes_keys_and_calls_and_names_the_nearest():
     key, record = next(iter(methods.all_methods().items()))
-    assert methods.get(key) is record and methods.get(record.call) is record
+    assert methods.get(key) is record
+    assert methods.get(record.call) is record
     with pytest.raises(UsageError, match=f"'{key}'"):
         methods.get(key + "x")
 

@@ -117,7 +117,7 @@ def test_the_schedule_warms_up_and_ends_near_zero():
 
 
 def test_recovery_beats_linear_bases_and_the_null(planted):
-    settings = {"latents": 64, "l1": 2.0, "steps": 800, "batch": 256}
+    settings = {"latents": 64, "l1": 2.0, "steps": 500, "batch": 128, "lr": 0.02}
     found = relu_sae(planted.recording, **settings)
     null = relu_sae(shuffled(planted.x), **settings)
     score = mmcs(found.directions, planted.directions)
@@ -129,7 +129,7 @@ def test_recovery_beats_linear_bases_and_the_null(planted):
 
 
 def test_the_tied_form_recovers_too(planted):
-    found = tied_sae(planted.recording, latents=64, steps=1000, batch=256)
+    found = tied_sae(planted.recording, latents=64, steps=500, batch=128, lr=0.02)
     assert mmcs(found.directions, planted.directions) >= 0.8
     assert torch.equal(found.W_enc, found.W_dec.T)
     assert fvu(planted.x, found(planted.x)) == pytest.approx(found.metrics["fvu"], rel=1e-4)

@@ -78,7 +78,7 @@ def test_auxk_is_zero_and_finite_where_the_residual_does_not_vary():
 
 
 def test_planted_directions_are_recovered_and_shuffled_data_gives_none(planted):
-    settings = {"latents": 64, "k": 3, "steps": 1500, "batch": 256, "seed": 0}
+    settings = {"latents": 64, "k": 3, "steps": 400, "batch": 128, "lr": 0.02, "seed": 0}
     found = topk_sae(planted.recording, **settings)
     null = topk_sae(shuffled(planted.x), **settings)
     assert mmcs(found.directions, planted.directions) >= 0.9
@@ -128,12 +128,13 @@ class HalfAsleep(TopK):
 
 
 def test_auxk_wakes_latents_that_the_main_loss_cannot_reach(planted):
+    # 64 true directions: the waking half cannot explain them all.
     dead = {}
     for auxk in (16, 0):
-        sae = train(planted.recording, HalfAsleep(3, auxk), latents=128, steps=400, batch=128)
+        sae = train(planted.recording, HalfAsleep(3, auxk), latents=64, steps=300, batch=64, lr=0.01)
         dead[auxk] = sae.metrics["dead"]
-    assert dead[0] >= 0.49
-    assert dead[16] <= 0.35
+    assert dead[0] >= 0.4
+    assert dead[16] <= 0.15
 
 
 def test_save_and_load(planted, tmp_path):

@@ -18,7 +18,9 @@ class Counter:
 
 
 @contextlib.contextmanager
-def failing(monkeypatch, n: int, code: int = errno.ENOSPC, *, on: bool = False, short: bool = False) -> Iterator[Counter]:
+def failing(
+    monkeypatch, n: int, code: int = errno.ENOSPC, *, on: bool = False, short: bool = False
+) -> Iterator[Counter]:
     """Inside the block the n-th call (from 1) raises `code`; with `on` all later ones too; `short` writes a part first."""
     counter = Counter()
 

@@ -61,10 +61,25 @@ def _newobj(module: str, name: str, args: tuple) -> bytes:
 
 def _hidden(module: str, name: str, args: tuple) -> bytes:
     """Inside an ordinary state dict, after honest entries."""
-    return b"ccollections\nOrderedDict\n)R" + _text("weight") + _text(1.0) + b"s" + _text("x") + _reduce(module, name, args) + b"s"
+    return (
+        b"ccollections\nOrderedDict\n)R"
+        + _text("weight")
+        + _text(1.0)
+        + b"s"
+        + _text("x")
+        + _reduce(module, name, args)
+        + b"s"
+    )
 
 
-STYLES = {"reduce": _reduce, "global": _stack_global, "inst": _instance, "obj": _object, "new": _newobj, "dict": _hidden}
+STYLES = {
+    "reduce": _reduce,
+    "global": _stack_global,
+    "inst": _instance,
+    "obj": _object,
+    "new": _newobj,
+    "dict": _hidden,
+}
 
 
 def _raw(body: bytes) -> bytes:

@@ -13,7 +13,7 @@ BUILTINS = {"eval", "exec", "compile", "__import__"}
 ATTRIBUTES = {
     ("torch", "load"), ("torch", "jit.load"), ("torch", "hub.load"), ("torch", "package"), ("joblib", "load"),
     ("yaml", "load"), ("yaml", "unsafe_load"), ("yaml", "full_load"), ("pd", "read_pickle"), ("pandas", "read_pickle"),
-    ("sympy", "sympify"), ("sympy", "parse_expr"), ("np", "load"), ("numpy", "load"), ("torch", "serialization.load"),
+    ("sympy", "sympify"), ("sympy", "parse_expr"), ("torch", "serialization.load"),
 }  # fmt: skip
 NAMES = {"sympify", "parse_expr", "read_pickle", "unsafe_load", "full_load"}
 
@@ -33,11 +33,9 @@ def offences(tree: ast.AST) -> list[tuple[int, str]]:
         elif isinstance(node, ast.Call):
             what = _dotted(node.func)
             base, _, rest = what.partition(".")
-            if what in BUILTINS or what in NAMES or what.split(".")[-1] in NAMES:
-                found.append((node.lineno, what))
-            elif what.startswith("builtins.") and rest in BUILTINS:
-                found.append((node.lineno, what))
-            elif (base, rest) in ATTRIBUTES and not _safe_load(what, node):
+            evaluates = what in BUILTINS or (base == "builtins" and rest in BUILTINS)
+            named = what.split(".")[-1] in NAMES
+            if evaluates or named or ((base, rest) in ATTRIBUTES):
                 found.append((node.lineno, what))
             found += [
                 (node.lineno, "allow_pickle")
@@ -52,7 +50,7 @@ def offences(tree: ast.AST) -> list[tuple[int, str]]:
             found += [
                 (node.lineno, "trust_remote_code")
                 for keyword in node.keywords
-                if keyword.arg == "trust_remote_code" and not _is(keyword.value, False)
+                if keyword.arg == "trust_remote_code" and _is(keyword.value, True)  # only by the user's own word
             ]
     return found
 
@@ -65,11 +63,6 @@ def _dotted(node: ast.AST) -> str:
 
 def _is(node: ast.AST, value: bool) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
-
-
-def _safe_load(what: str, node: ast.Call) -> bool:
-    """numpy.load refuses pickles by default since 1.16.3; the keyword is checked above."""
-    return what in ("np.load", "numpy.load")
 
 
 def _allowed(path: Path, offence: str) -> bool:

@@ -32,16 +32,24 @@ def test_a_claim_holds_and_is_kept(tmp_path):
     folder = folder_of(tmp_path)
     row = replicate("example", folder=folder)
     (claim,) = row.content["claims"]
-    assert row.holds and claim["values"] == [2.0, 3.0, 4.0] and claim["median"] == 3.0 and claim["range"] == [2.0, 4.0]
-    assert claim["null"]["values"] == [0.5] * 3 and row.content["figures"] == {"z": [7.0] * 3}
-    assert "x is large" in str(row) and "holds" in str(row)
+    assert row.holds
+    assert claim["values"] == [2.0, 3.0, 4.0]
+    assert claim["median"] == 3.0
+    assert claim["range"] == [2.0, 4.0]
+    assert claim["null"]["values"] == [0.5] * 3
+    assert row.content["figures"] == {"z": [7.0] * 3}
+    assert "x is large" in str(row)
+    assert "holds" in str(row)
     ledger = Ledger.read(folder)
-    assert ledger.stale("example") == ["never run"] and ledger.status("example") == "not yet"
+    assert ledger.stale("example") == ["never run"]
+    assert ledger.status("example") == "not yet"
     ledger.put(row)
     ledger.write()
     again = Ledger.read(folder)
     assert again.rows["example"].to_json() == row.to_json()
-    assert again.stale("example") == [] and again.all_stale() == {} and again.status("example") == "working"
+    assert again.stale("example") == []
+    assert again.all_stale() == {}
+    assert again.status("example") == "working"
     first = (folder / "ledger.json").read_bytes()
     again.write()
     assert (folder / "ledger.json").read_bytes() == first
@@ -50,7 +58,8 @@ def test_a_claim_holds_and_is_kept(tmp_path):
 def test_every_seed_must_pass_unless_the_median_is_claimed(tmp_path):
     text = FILE.replace("2.0 + seed", "[0.9, 2.0, 3.0][seed]")
     row = replicate("example", folder=folder_of(tmp_path, text))
-    assert not row.holds and row.content["claims"][0]["beyond_null"]
+    assert not row.holds
+    assert row.content["claims"][0]["beyond_null"]
     text = text.replace('null="y"', 'null="y", over="median"')
     assert replicate("example", folder=folder_of(tmp_path, text)).holds
 
@@ -58,15 +67,19 @@ def test_every_seed_must_pass_unless_the_median_is_claimed(tmp_path):
 @pytest.mark.parametrize("null", ["1.0", "1.5", "[0, 0, 1.2][seed]"])
 def test_a_threshold_that_the_null_passes_shows_nothing(tmp_path, null):
     row = replicate("example", folder=folder_of(tmp_path, FILE.replace('"y": 0.5', f'"y": {null}')))
-    assert not row.holds and not row.content["claims"][0]["beyond_null"]
+    assert not row.holds
+    assert not row.content["claims"][0]["beyond_null"]
     ledger = Ledger(tmp_path, {"example": row})
-    assert ledger.status("example") == "does not hold" and "the null passes too" in ledger_page(ledger)
+    assert ledger.status("example") == "does not hold"
+    assert "the null passes too" in ledger_page(ledger)
 
 
 def test_smaller_can_be_better():
     claim = Claim("error is small", "e", 0.1, "<=", null="n")
-    assert claim.holds([0.0, 0.1]) and not claim.holds([0.0, 0.11])
-    assert claim.beyond_null([0.2]) and not claim.beyond_null([0.2, 0.1])
+    assert claim.holds([0.0, 0.1])
+    assert not claim.holds([0.0, 0.11])
+    assert claim.beyond_null([0.2])
+    assert not claim.beyond_null([0.2, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +127,8 @@ def test_a_change_of_the_file_or_of_a_method_is_seen(tmp_path, monkeypatch):
     (package / "part.py").write_text("a = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     text = FILE.replace('"microtome.rng"', '"lab_for_hashes", "lab_for_hashes.part"')
-    folder = folder_of(tmp_path / "r" if (tmp_path / "r").mkdir() else tmp_path / "r", text)
+    (tmp_path / "r").mkdir()
+    folder = folder_of(tmp_path / "r", text)
     ledger = Ledger(folder, {"example": replicate("example", folder=folder)})
     assert ledger.stale("example") == []
     (package / "part.py").write_text("a = 2\n")
@@ -141,5 +155,6 @@ def test_the_page_escapes_what_it_shows():
     row = Row("key", {"claims": [claim], "holds": True, "seeds": [0, 1, 2], "total_seconds": 1.0})
     page = ledger_page(Ledger(Path(), {"key": row}, ({"key": "key", "room": "read", "title": "T", "name": "T", "id": 1},)))
     line = next(line for line in page.splitlines() if "script" in line)
-    assert "<script" not in line and line.replace("\\|", "").count("|") == 9
+    assert "<script" not in line
+    assert line.replace("\\|", "").count("|") == 9
     assert "1 working, 0 does not hold, 0 not yet" in page

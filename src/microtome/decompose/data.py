@@ -64,7 +64,7 @@ def survey(recording: Any, *, batch: int = 8192) -> Survey:
     """
     site, subject = one_site(recording)
     rows, lowest = 0, float("inf")
-    shift = total = squares = None
+    shift = total = squares = torch.zeros(0, dtype=torch.float64)
     for block in recording.batches(batch, None):
         x = block.double()
         if not torch.isfinite(x).all():
@@ -74,7 +74,7 @@ def survey(recording: Any, *, batch: int = 8192) -> Survey:
                 f"'{site}' holds {int(bad.sum())} NaN or infinite values near row {rows}, in units {units[:5]}; "
                 "drop those rows with recording.select(rows)."
             )
-        if shift is None:
+        if rows == 0:
             # Moments about the first row: no cancellation when the mean is far from 0.
             shift, total, squares = x[0].clone(), torch.zeros_like(x[0]), torch.zeros_like(x[0])
         centred = x - shift

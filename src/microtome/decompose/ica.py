@@ -82,20 +82,21 @@ def ica(
     from sklearn.decomposition import FastICA
 
     found = survey(recording)
-    x = recording.matrix().double().cpu().numpy()
-    spread = np.linalg.eigvalsh(np.cov(x.T).reshape(x.shape[1], -1))
-    rank = int((spread > 1e-12 * spread[-1]).sum())
-    count = rank if components is None else require_count(components, rank, "components")
+    mean = found.mean.cpu().numpy()
+    x = recording.matrix().double().cpu().numpy() - mean
+    # Onto the dimensions that vary first: whitening divides by the standard deviation of each.
+    spread, vectors = np.linalg.eigh(x.T @ x / len(x))
+    varying = vectors[:, spread > 1e-12 * spread[-1]]
+    count = varying.shape[1] if components is None else require_count(components, varying.shape[1], "components")
     model = FastICA(
-        count, whiten="unit-variance", whiten_solver="svd", max_iter=steps, tol=tolerance,
-        random_state=derive(seed, "ica") % 2**32,
-    )  # fmt: skip
-    z = model.fit_transform(x)
+        count, whiten="unit-variance", max_iter=steps, tol=tolerance, random_state=derive(seed, "ica") % 2**32
+    )
+    z = np.asarray(model.fit_transform(x @ varying))
     sign = np.where((z**3).mean(0) < 0, -1.0, 1.0)
     order = np.argsort(-np.linalg.norm(model.mixing_, axis=0), kind="stable")
+    encoder, decoder = varying @ (model.components_.T * sign)[:, order], (model.mixing_ * sign).T[order] @ varying.T
     like = precision_of(recording)
-    encoder, decoder = (model.components_.T * sign)[:, order], (model.mixing_ * sign).T[order]
-    parts = [torch.from_numpy(np.ascontiguousarray(part)).to(like) for part in (encoder, decoder, model.mean_)]
+    parts = [torch.from_numpy(np.ascontiguousarray(part)).to(like) for part in (encoder, decoder, mean)]
     basis = Linear(found.site, *parts, name="ica", subject=found.subject)
     basis.metrics = reconstruction(recording, basis)
     return basis

@@ -15,6 +15,7 @@ from microtome.decompose.data import Survey, precision_of, require_rows, survey
 from microtome.decompose.dictionary import SparseDictionary
 from microtome.decompose.formula import Formula, Parameters, Progress
 from microtome.decompose.judge import reconstruction
+from microtome.engine import progress as progress_bar
 from microtome.errors import NonFinite, UsageError
 from microtome.rng import derive, torch_rng
 
@@ -71,8 +72,10 @@ def train(
     )
     curve = _Curve(steps)
     try:
-        for x in _stream(recording, min(batch, found.rows), steps, seed):
-            _update(p, formula, optimizer, x.to(like) * scale, progress, curve, rate)
+        with progress_bar(steps, name) as advance:
+            for x in _stream(recording, min(batch, found.rows), steps, seed):
+                _update(p, formula, optimizer, x.to(like) * scale, progress, curve, rate)
+                advance(1)
     except KeyboardInterrupt:
         warnings.warn(f"stopped after {progress.step} of {steps} updates.", Interrupted, stacklevel=3)
     return _finish(recording, formula, p, found, curve, name)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from microtome.errors import BudgetExceeded, UsageError
@@ -30,7 +31,7 @@ def parse_bytes(text: str | int) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", str(text).lower())
     if not isinstance(text, str) or not found or found[2] not in _UNITS:
         raise UsageError(f"{text!r} is not a size. Write a number and a unit, such as '200GB', '1.5GiB' or '512MB'.")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(Decimal(found[1]) * _UNITS[found[2]])  # a float would round large counts
 
 
 def format_bytes(count: float) -> str:

@@ -10,7 +10,8 @@ from microtome.io.arrays import read_npz, write_npz
 from microtome.io.atomic import AtomicFile, Written, atomic_write, sweep_temporaries, write_bytes, write_text
 from microtome.io.escape import escape_csv, escape_html, escape_terminal, script_json, visible
 from microtome.io.hashing import hash_bytes, hash_file, hash_tensors
-from microtome.io.jsonfile import append_jsonl, dump_json, iter_jsonl, parse_json, read_json, read_jsonl, write_json
+from microtome.io.jsonfile import dump_json, parse_json, read_json, write_json
+from microtome.io.jsonlines import append_jsonl, iter_jsonl, read_jsonl
 from microtome.io.locks import lock
 from microtome.io.manifest import Damage, Manifest
 from microtome.io.paths import opened, regular_file, safe_join

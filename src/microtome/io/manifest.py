@@ -10,7 +10,8 @@ from typing import Any
 from microtome.errors import FormatError, IntegrityError, UnsafeContent, UsageError
 from microtome.io.atomic import TEMPORARY, Written
 from microtome.io.hashing import hash_file
-from microtome.io.jsonfile import append_bytes, dump_json, parse_json, whole_line
+from microtome.io.jsonfile import dump_json, parse_json
+from microtome.io.jsonlines import append_bytes, whole_line
 from microtome.io.locks import OWNER, SUFFIX, lock
 from microtome.io.paths import opened, safe_join
 
@@ -188,8 +189,8 @@ class Manifest:
         with opened(self.path) as file:
             whole, _, tail = file.read().rpartition(b"\n")
         rows = whole.split(b"\n") if whole else []
-        if whole_line(tail):
-            rows, tail = [*rows, tail], b""
+        if whole_line(tail):  # only its line end is missing
+            rows = [*rows, tail]
         lines: list[dict[str, Any]] = []
         problems: list[Damage] = []
         before = _START
@@ -199,6 +200,8 @@ class Manifest:
                 body = {key: value for key, value in line.items() if key != "seal"}
                 if [type(body[key]) for key in ("file", "bytes", "hash")] != [str, int, str]:
                     raise KeyError("file, bytes or hash of another type")
+                if dump_json(line) != row:
+                    raise FormatError("an entry in another spelling")
                 expected, found = _seal(before, body), str(line["seal"])
                 lines.append(line)
             except (FormatError, AttributeError, KeyError) as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from microtome.errors import FormatError, UsageError
 from microtome.io.atomic import Written, atomic_write
-from microtome.io.jsonfile import read_jsonl
+from microtome.io.jsonlines import read_jsonl
 from microtome.io.paths import opened, regular_file
 
 if TYPE_CHECKING:

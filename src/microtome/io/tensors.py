@@ -1,5 +1,6 @@
 """Safetensors files: a checked header, memory-mapped values, the same bytes for the same tensors."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from microtome.errors import FormatError, ShapeError, StorageError, UsageError, nearest
-from microtome.io.atomic import Written, write_bytes
-from microtome.io.jsonfile import parse_json
+from microtome.io.atomic import Written, atomic_write
+from microtome.io.jsonfile import dump_json, parse_json
 from microtome.io.paths import opened, regular_file
 
 if TYPE_CHECKING:
@@ -223,7 +224,15 @@ def write_tensors(
     if not all(isinstance(key, str) and isinstance(value, str) for key, value in notes.items()):
         raise UsageError("metadata must map text to text. Use str(value) or JSON text.")
     try:
-        data = save(ready, metadata=dict(sorted(notes.items())) or None)
+        data = memoryview(save(ready, metadata=notes or None))
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise UsageError(f"cannot write '{os.fspath(path)}' as safetensors: {error}. Convert them first.") from None
-    return write_bytes(path, data)
+    # The library writes the metadata in random order: the header is spelled again, so that the same value has the same bytes.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = dump_json(json.loads(bytes(data[8:end])))
+    header += b" " * (-len(header) % 8)
+    with atomic_write(path) as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(data[end:])
+    assert file.written is not None
+    return file.written

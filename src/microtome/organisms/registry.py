@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _ROOM = "microtome.organisms"
 TRAINED = (
-    "language",
     "vision-cnn",
     "vision-cnn-watermark",
     "vision-vit",
@@ -27,6 +26,7 @@ TRAINED = (
     "rnn-parity",
     "rnn-hmm",
 )
+LANGUAGE = "language"
 COMPILED = ("compiled-induction", "compiled-ioi", "compiled-patching", "compiled-scm")
 
 
@@ -54,7 +54,7 @@ def names() -> list[str]:
     >>> "compiled-ioi" in names()
     True
     """
-    return sorted((*TRAINED, *COMPILED))
+    return sorted((LANGUAGE, *TRAINED, *COMPILED))
 
 
 def build(name: str) -> Organism:

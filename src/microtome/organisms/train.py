@@ -27,10 +27,12 @@ def remake(name: str, out: Path | str | None = None, *, seed: int = 0) -> dict[s
     Raises
     ------
     UsageError
-        Unknown name, or a compiled organism.
+        Unknown name, a compiled organism, or the language organism (which has a program of its own).
     """
     room = registry.source(name)
-    if not hasattr(room, "train"):
+    if name == registry.LANGUAGE:
+        raise UsageError("the language organism takes hours; remake it with: python -m microtome.organisms.language.train")
+    if name not in registry.TRAINED:
         raise UsageError(f"organism {name!r} is written by construction: there is nothing to train.")
     start = time.perf_counter()
     module, config, figures = room.train(seed)

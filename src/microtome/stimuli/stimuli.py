@@ -103,7 +103,7 @@ class Stimuli:
         if bad.any():
             row = spans[bad].iloc[0].to_dict()
             raise UsageError(f"{int(bad.sum())} spans of {self.name!r} lie outside their text, the first: {row}.")
-        return spans
+        return spans.sort_values("sample", kind="stable", ignore_index=True)
 
     def __len__(self) -> int:
         return len(self.inputs)

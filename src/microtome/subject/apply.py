@@ -44,6 +44,8 @@ def apply(edit: Edit, tensor: Tensor, site: Site, frame: Frame, count: Count | N
     """
     axes = site.axes_of(tensor)
     moved, present = _canonical(tensor, axes)
+    if len(present) > 1 and present[1] in ORDER[1]:
+        frame = frame.fitted(*moved.shape[:2])
     index = _index_of(edit, moved, present, frame, site)
     if index is None:
         return tensor

@@ -34,7 +34,8 @@ def load_basis(folder: str | Path) -> "StoredBasis":
     kind = about.get("kind") if isinstance(about, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
         raise FormatError(f"'{folder}' holds kind {kind!r}.{nearest(str(kind), KINDS)} Known: {list(KINDS)}.")
-    tensors = io.read_tensors(folder / "basis.safetensors")
+    # Copies are aligned as fresh tensors are: matrix products depend on alignment in their last bits.
+    tensors = {name: t.clone() for name, t in io.read_tensors(folder / "basis.safetensors").items()}
     if io.hash_tensors(tensors) != about.get("hash"):
         raise IntegrityError(f"the tensors in '{folder}' no longer match the hash in basis.json; restore or refit.")
     module, _, cls = KINDS[kind].partition(":")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from microtome.errors import ShapeError, TokenizerError, UsageError
 from microtome.subject.inputs import Inputs
+from microtome.subject.replay import main_trunk
 from microtome.subject.tokens import offsets
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def bind(subject: "Subject", task: "Task", *, metric: str | None = None) -> Boun
         roles = {}
         if task.kind == "tokens":
             roles = {k: torch.tensor([p[-1] - 1 if p else -1 for p in v]) for k, v in task.roles.items()}
-    positions = inputs.frame.stop - 1 if task.kind in ("text", "tokens") else None
+    trunk = main_trunk(subject)
+    positions = inputs.stack_frame(trunk.stack.name if trunk else "").stop - 1 if task.kind in ("text", "tokens") else None
     bound = Metric(METRICS[name], answers, wrong, positions, name)
     return BoundTask(task, inputs, corrupt, answers, wrong, bound, roles, list(task.groups))
 

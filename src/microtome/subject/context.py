@@ -39,7 +39,7 @@ def editing(subject: "Subject", edits: Sequence[Edit]) -> Iterator[None]:
     handle = subject.module.register_forward_pre_hook(look, with_kwargs=True)
     try:
         taps = list(taps_for(subject, edits, counts).values())
-        with attached(subject.module, taps, lambda: current["frame"]):
+        with attached(subject.module, taps, lambda site: current["frame"]):
             yield
     finally:
         handle.remove()

@@ -70,6 +70,14 @@ class Frame:
             )
         return absolute
 
+    def fitted(self, rows: int, width: int) -> "Frame":
+        """This frame where it describes `width` columns, else one without padding: patches of an image, an encoder's steps."""
+        if self.length == width and len(self.start) == rows:
+            return self
+        if self.offset:
+            return self
+        return Frame(torch.zeros(rows, dtype=torch.long), torch.full((rows,), width), width, 0, self.growing)
+
     def window(self, offset: int, length: int) -> "Frame":
         """The same batch seen through a window that starts at `offset`."""
         return Frame(self.start, self.stop, length, offset)

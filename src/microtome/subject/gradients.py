@@ -51,7 +51,7 @@ def gradients(
     try:
         for parameter in parameters:
             parameter.requires_grad_(False)
-        with torch.enable_grad(), attached(subject.module, list(taps.values()), lambda: inputs.frame):
+        with torch.enable_grad(), attached(subject.module, list(taps.values()), inputs.frame_of):
             logits = logits_of(subject.call(inputs, "all" if positions is None else positions))
             if positions is not None and logits.ndim == 3 and logits.shape[1] == 1:
                 logits = logits[:, 0]

@@ -41,7 +41,7 @@ class Stop(Exception):
 
 
 @contextmanager
-def attached(module: nn.Module, taps: list[Tap], frame: Callable[[], Frame]) -> Iterator[None]:
+def attached(module: nn.Module, taps: list[Tap], frame: Callable[[Site], Frame]) -> Iterator[None]:
     """Hooks for `taps` on `module`; removed on exit, also after an error."""
     groups: dict[tuple[str, str], list[Tap]] = {}
     for tap in taps:
@@ -60,24 +60,24 @@ def attached(module: nn.Module, taps: list[Tap], frame: Callable[[], Frame]) -> 
         yield
 
 
-def _process(group: list[Tap], frame: Callable[[], Frame]) -> Callable[[Tensor], Tensor]:
+def _process(group: list[Tap], frame: Callable[[Site], Frame]) -> Callable[[Tensor], Tensor]:
     def process(tensor: Tensor) -> Tensor:
         for tap in group:
             for placed in tap.edits:
-                value = tap.site.view.get(tensor, frame().length)
+                value = tap.site.view.get(tensor, frame(tap.site).length)
                 if placed.rows is None:
-                    new = apply(placed.edit, value, tap.site, frame(), placed.count)
+                    new = apply(placed.edit, value, tap.site, frame(tap.site), placed.count)
                     if new is not value:
                         tensor = tap.site.view.put(tensor, new)
                 else:
                     part = value[placed.rows]
-                    new = apply(placed.edit, part, tap.site, frame(), placed.count)
+                    new = apply(placed.edit, part, tap.site, frame(tap.site), placed.count)
                     if new is not part:
                         whole = value.clone()
                         whole[placed.rows] = new
                         tensor = tap.site.view.put(tensor, whole)
             if tap.keep is not None:
-                replacement = tap.keep(tap.site.view.get(tensor, frame().length))
+                replacement = tap.keep(tap.site.view.get(tensor, frame(tap.site).length))
                 if replacement is not None:
                     tensor = tap.site.view.put(tensor, replacement)
         return tensor
@@ -85,7 +85,7 @@ def _process(group: list[Tap], frame: Callable[[], Frame]) -> Callable[[Tensor],
     return process
 
 
-def _input_hook(group: list[Tap], frame: Callable[[], Frame]):
+def _input_hook(group: list[Tap], frame: Callable[[Site], Frame]):
     process = _process(group, frame)
 
     def hook(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
@@ -98,7 +98,7 @@ def _input_hook(group: list[Tap], frame: Callable[[], Frame]):
     return hook
 
 
-def _output_hook(group: list[Tap], frame: Callable[[], Frame]):
+def _output_hook(group: list[Tap], frame: Callable[[Site], Frame]):
     process = _process(group, frame)
 
     def hook(_module: nn.Module, _args: tuple, output: Any) -> Any:

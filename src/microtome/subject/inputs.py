@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from microtome.errors import ShapeError, UsageError
 from microtome.subject.frame import Frame
+from microtome.subject.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +19,8 @@ class Inputs(Mapping[str, Tensor]):
     Examples
     --------
     >>> import torch
-    >>> batch = Inputs({"input_ids": torch.tensor([[1, 5, 6], [1, 7, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])})
+    >>> ids, mask = torch.tensor([[1, 5, 6], [1, 7, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    >>> batch = Inputs({"input_ids": ids, "attention_mask": mask})
     >>> len(batch), batch.lengths.tolist(), batch[:1]["input_ids"].tolist()
     (2, [3, 2], [[1, 5, 6]])
     """
@@ -34,7 +37,7 @@ class Inputs(Mapping[str, Tensor]):
         """Token ids [n, length], or None."""
         return self.tensors.get("input_ids")
 
-    @property
+    @cached_property
     def mask(self) -> Tensor | None:
         """Attention mask [n, length], or None when nothing is padded."""
         mask = self.tensors.get("attention_mask")
@@ -54,12 +57,23 @@ class Inputs(Mapping[str, Tensor]):
         width = self.main.shape[1] if self.main.ndim > 1 else 1
         return torch.full((len(self),), width)
 
-    @property
+    @cached_property
     def frame(self) -> Frame:
         """Where the real tokens are."""
         if self.mask is not None:
             return Frame.of_mask(self.mask)
         return Frame.full(len(self), self.main.shape[1] if self.main.ndim > 1 else 1)
+
+    def stack_frame(self, stack: str) -> Frame:
+        """Where the real tokens of a stack are: a decoder beside an encoder has its own."""
+        ids, mask = self.tensors.get("decoder_input_ids"), self.tensors.get("decoder_attention_mask")
+        if stack != "decoder" or ids is None:
+            return self.frame
+        return Frame.full(*ids.shape) if mask is None or bool(mask.all()) else Frame.of_mask(mask)
+
+    def frame_of(self, site: Site) -> Frame:
+        """Where the real tokens are at a site."""
+        return self.stack_frame(site.stack)
 
     def repeat(self, times: int) -> "Inputs":
         """The batch stacked `times` times."""

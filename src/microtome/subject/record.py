@@ -174,9 +174,8 @@ def to_rows(
         flat = {name: value.flatten(0, 2) for name, value in tensors.items()}
         return flat, index, _place_masks(source, samples, height, width)
     length = kind[1]
-    frame = inputs.frame if inputs.main.ndim > 1 and inputs.main.shape[1] == length else None
-    start = frame.start if frame else torch.zeros(len(sample), dtype=torch.long)
-    stop = frame.stop if frame else torch.full((len(sample),), length)
+    frame = inputs.frame_of(next(iter(values))).fitted(len(sample), length)
+    start, stop = frame.start, frame.stop
     column = torch.arange(length)
     keep = (column >= start[:, None]) & (column < stop[:, None])
     if positions == "last":

@@ -54,7 +54,9 @@ def head_rows(subject: "Subject", inputs: Inputs, logits: "Logits") -> Iterator[
     if head is None:
         yield
         return
-    positions = inputs.frame.stop - 1 if isinstance(logits, str) else torch.as_tensor(logits)
+    trunk = main_trunk(subject)
+    last = inputs.stack_frame(trunk.stack.name if trunk else "").stop - 1
+    positions = last if isinstance(logits, str) else torch.as_tensor(logits)
     if positions.shape != (len(inputs),):
         raise UsageError(f"logits positions need one entry per example [{len(inputs)}], got {list(positions.shape)}.")
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from microtome.errors import EditTouchedNothing, SiteError, UsageError
 from microtome.subject.apply import Count
 from microtome.subject.edit import Edit, derangement
-from microtome.subject.frame import Frame
 from microtome.subject.hooks import Placed, Stop, Tap, attached
 from microtome.subject.inputs import Inputs
 from microtome.subject.site import Site
@@ -112,7 +111,7 @@ def forward(subject, inputs, record, edits, logits, *, copy):
     for site in sites:
         taps.setdefault(site.name, Tap(site)).keep = keep(site.name)
     output = None
-    with torch.no_grad(), attached(subject.module, list(taps.values()), lambda: inputs.frame), contextlib.suppress(Stop):
+    with torch.no_grad(), attached(subject.module, list(taps.values()), inputs.frame_of), contextlib.suppress(Stop):
         output = subject.call(inputs, logits)
     silent = [name for name, found in kept.items() if not found]
     if silent:
@@ -154,11 +153,11 @@ def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> lis
         return list(edits)
     names = sorted({e.site for e in measured})
     values, _, _ = forward(subject, inputs, names, (), "none", copy=True)
-    return [_bind(e, values[subject.site(e.site).name], subject.site(e.site), inputs.frame)
+    return [_bind(e, values[subject.site(e.site).name], subject.site(e.site), inputs)
             if e.op in ("mean", "resample", "clean") else e for e in edits]
 
 
-def _bind(edit: Edit, clean: Tensor, site: Site, frame: Frame) -> Edit:
+def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
     if edit.op == "clean":
         value = clean
     elif edit.op == "resample":
@@ -166,7 +165,7 @@ def _bind(edit: Edit, clean: Tensor, site: Site, frame: Frame) -> Edit:
     else:
         axes = site.axes_of(clean)
         if "position" in axes and axes[:2] == ("batch", "position"):
-            columns = torch.arange(clean.shape[1])
+            columns, frame = torch.arange(clean.shape[1]), inputs.frame_of(site).fitted(*clean.shape[:2])
             real = ((columns >= frame.start[:, None]) & (columns < frame.stop[:, None])).to(clean.device)
             value = clean[real].mean(dim=0)
         elif "channel" in axes:

@@ -143,7 +143,7 @@ def _entry(subject: "Subject", index: int, edits: tuple[Edit, ...], inputs: Inpu
     start = inputs.main.shape[1]
     for edit in edits:
         by_block.setdefault(subject.site(edit.site).block or 0, []).append(edit)
-        columns = inputs.frame.resolve(edit.position)
+        columns = inputs.frame_of(subject.site(edit.site)).resolve(edit.position)
         start = min(start, 0 if columns is None or not reuse else int(columns.min()))
     return _Entry(index, edits, min(by_block), start, by_block)
 
@@ -196,7 +196,7 @@ class _Engine:
                         site, k = self.subject.site(edit.site), slot[id(group[i])]
                         placed.append(Placed(edit, slice(k * n, (k + 1) * n), Count()))
                         taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
-                with attached(self.subject.module, list(taps.values()), lambda: frame):
+                with attached(self.subject.module, list(taps.values()), lambda site: frame):
                     hidden = replay_block(self.blocks[l], self.base.calls[l], hidden, n, start, prefix)  # type: ignore[arg-type]
                 _refuse_idle(placed)
                 self.forwards += active * (self.length - start) / self.length / len(self.blocks)
@@ -252,7 +252,7 @@ def _values(subject: "Subject", inputs: Inputs, sets: Sequence[tuple[Edit, ...]]
             site = subject.site(edit.site)
             placed.append(Placed(edit, slice(k * n, (k + 1) * n) if len(sets) > 1 else None, Count()))
             taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
-    with torch.no_grad(), attached(subject.module, list(taps.values()), lambda: inputs.frame):
+    with torch.no_grad(), attached(subject.module, list(taps.values()), inputs.frame_of):
         logits = logits_of(subject.call(stacked, "all" if metric.positions is None else metric.positions.repeat(len(sets))))
     _refuse_idle(placed)
     logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits

@@ -22,10 +22,13 @@ class World:
         Nouns by parameter name, e.g. ``{"recording": Recording, "labels": array}``.
     truth : mapping of str to object
         What was planted, for the family's `truth` score.
+    settings : mapping of str to object
+        Options that the family sets where the method has them, before the record's `tiny`.
     """
 
     given: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,10 @@ class Case:
                 f"({', '.join(sorted(offered))}); name it so, or extend testing/families/{self.method.question}.py"
             )
         args = [offered[n] for n in self.data if n in offered]
-        named = {n: v for n, v in offered.items() if n in self.parameters and n not in self.data}
-        settings = {**named, **self.method.tiny}
+        options = [p for p in self.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        required = {p.name: offered[p.name] for p in options if p.default is p.empty and p.name in offered}
+        chosen = {p.name: v for p in options for n, v in (*world.settings.items(), *replaced.items()) if n == p.name}
+        settings = {**required, **self.method.tiny, **chosen}
         if self.method.stochastic:
             settings["seed"] = replaced.get("seed", seed)
         return self.function(*args, **settings)

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import types
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,12 @@ def _parts(value: Any) -> list[tuple[Any, Any]]:
     if dataclasses.is_dataclass(value):
         return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in VOLATILE]
     fields = {**_slots(value), **getattr(value, "__dict__", {})}
-    return sorted((k, v) for k, v in fields.items() if k.lstrip("_") not in VOLATILE)
+    return sorted((k, v) for k, v in fields.items() if k.lstrip("_") not in VOLATILE and not _cached(value, k))
+
+
+def _cached(value: Any, name: str) -> bool:
+    """Whether an attribute is only the kept value of a property."""
+    return isinstance(getattr(type(value), name, None), cached_property)
 
 
 def _slots(value: Any) -> dict[str, Any]:

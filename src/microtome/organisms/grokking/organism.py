@@ -93,7 +93,7 @@ def examples(n: int | None = None, seed: int = 0) -> Stimuli:
     return modular_addition(n, seed, p=P)
 
 
-def train(seed: int = 0, *, steps: int = 3000) -> tuple[CompiledTransformer, dict[str, Any], dict[str, float]]:
+def train(seed: int = 0, *, steps: int = 5000) -> tuple[CompiledTransformer, dict[str, Any], dict[str, float]]:
     """Train from scratch on 60% of the pairs: (module, configuration, figures)."""
     module = seeded(lambda: CompiledTransformer(CONFIG), seed, NAME)
     with torch.no_grad():

@@ -101,7 +101,7 @@ def emissions(n: int, seed: int = 0, *, length: int = 32, model: HiddenMarkov | 
     import pandas as pd
 
     model = mess3() if model is None else model
-    tokens, states, _ = model.joint.shape
+    states = model.joint.shape[1]
     generator = rng(seed, "emissions")
     # One table of (token, next state) per state, inverted at a uniform draw.
     cumulative = model.joint.transpose(1, 0, 2).reshape(states, -1).cumsum(1)

@@ -6,7 +6,10 @@ from microtome.errors import UsageError
 from microtome.rng import rng
 from microtome.stimuli.task import Task
 
-NAMES = tuple("Ann Ben Carl Dora Emma Fred Gina Hugo Ida Jack Kate Liam Mary Noah Olga Paul".split())
+NAMES = (
+    "Ann", "Ben", "Carl", "Dora", "Emma", "Fred", "Gina", "Hugo",
+    "Ida", "Jack", "Kate", "Liam", "Mary", "Noah", "Olga", "Paul",
+)  # fmt: skip
 TEMPLATES = (
     "{a} and {b} went to the shop . {s} gave a book to",
     "then {a} and {b} went to the park , and {s} gave the ring to",

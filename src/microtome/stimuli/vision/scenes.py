@@ -66,7 +66,7 @@ def scenes(n: int, seed: int = 0, *, watermark: float = 0.0) -> Stimuli:
     """
     if n < 1 or not 0.0 <= watermark <= 1.0:
         raise UsageError(f"scenes needs n >= 1 and watermark in [0, 1]; got n={n}, watermark={watermark}.")
-    codes, pictures, inside, second = _draw(n, seed)
+    codes, pictures, inside, second = layers(n, seed)
     marked = rng(seed, "scenes", "watermark").random(n) < watermark
     marks = np.where(marked, codes["shape"], -1)
     stamped = draw.stamp_mask(marks)
@@ -88,7 +88,7 @@ def scenes(n: int, seed: int = 0, *, watermark: float = 0.0) -> Stimuli:
 
 def pictures(n: int, seed: int = 0, *, watermark: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """The inputs and labels of `scenes` without table and masks: for training, at a tenth of the memory."""
-    codes, drawn, _, _ = _draw(n, seed)
+    codes, drawn, _, _ = layers(n, seed)
     marked = rng(seed, "scenes", "watermark").random(n) < watermark
     stamped = draw.stamp(drawn, np.where(marked, codes["shape"], -1))
     return torch.from_numpy(stamped), torch.from_numpy(codes["shape"])
@@ -117,7 +117,8 @@ def watermarked(stimuli: Stimuli, marks: torch.Tensor) -> Stimuli:
     return replace(stimuli, inputs=inputs, table=table, masks=masks)
 
 
-def _draw(n: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+def layers(n: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """What `scenes` is made of, without watermark: concept codes, pictures, object masks, second-tone patterns."""
     codes = {name: rng(seed, "scenes", name).integers(0, len(values), n) for name, values in CONCEPTS.items()}
     jitter = rng(seed, "scenes", "jitter").uniform(-1.0, 1.0, (n, 3)).astype(np.float32)
     codes["y"], codes["x"] = (_CENTRES[codes["place"]] + jitter[:, :2]).T

@@ -46,7 +46,7 @@ class About:
 
 
 def about(
-    rows: int, index: Mapping[str, Any] | None, table: pd.DataFrame | None, labels: Mapping[str, Any] | None
+    rows: int, index: Mapping[str, Any] | pd.DataFrame | None, table: pd.DataFrame | None, labels: Mapping[str, Any] | None
 ) -> About:
     """Checks and completes what is known of `rows` rows; without an index every row is a sample of its own."""
     pd = _pandas()

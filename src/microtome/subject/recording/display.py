@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from microtome.engine.budget import format_bytes
+
 if TYPE_CHECKING:
     from microtome.subject.recording.recording import Recording
 
@@ -47,15 +49,6 @@ def site_lines(recording: Recording) -> list[tuple[str, str]]:
     return lines
 
 
-def size_text(count: float) -> str:
-    """Bytes for people: 24 B, 1.5 kB, 2.0 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def _count(n: int, noun: str) -> str:
     plural = {"axis": "axis", "y": "y", "x": "x"}.get(noun, noun if noun[-1].isdigit() else f"{noun}s")
     return f"{n:,} {noun if n == 1 else plural}"
@@ -68,7 +61,7 @@ def _samples(recording: Recording) -> str:
 def _where(recording: Recording) -> str:
     ones = [recording[name] for name in recording.sites]
     total = sum(one.dtype.itemsize * _product(one.shape) for one in ones)
-    return f"{getattr(recording._store, 'where', 'stored')} ({size_text(total)})"
+    return f"{getattr(recording._store, 'where', 'stored')} ({format_bytes(total)})"
 
 
 def _product(shape: tuple[int, ...]) -> int:

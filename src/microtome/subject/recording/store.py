@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,24 +93,16 @@ class EncodedStore:
         return torch.float64 if self._store.dtype(self._site) == torch.float64 else torch.float32
 
     def read(self, site: str, start: int, stop: int) -> Tensor:
-        return self._encode([(lo, min(lo + ENCODE_ROWS, stop)) for lo in range(start, stop, ENCODE_ROWS)])
+        return self._encode(stop - start, lambda lo, hi: self._store.read(self._site, start + lo, start + hi))
 
     def gather(self, site: str, rows: np.ndarray) -> Tensor:
-        return self._encode([rows[lo : lo + ENCODE_ROWS] for lo in range(0, len(rows), ENCODE_ROWS)])
+        return self._encode(len(rows), lambda lo, hi: self._store.gather(self._site, rows[lo:hi]))
 
-    def _encode(self, pieces: list) -> Tensor:
-        width, dtype = int(self._basis.dim), self.dtype(self.sites[0])
-        out = torch.empty(sum(_length(p) for p in pieces), width, dtype=dtype)
-        done = 0
-        for piece in pieces:
-            read = self._store.gather if isinstance(piece, np.ndarray) else self._store.read
-            values = read(self._site, *(piece if isinstance(piece, tuple) else (piece,)))
-            with torch.no_grad():
-                codes = self._basis.encode(values.flatten(1).to(dtype))
-            out[done : done + len(codes)] = codes
-            done += len(codes)
+    def _encode(self, rows: int, part: Callable[[int, int], Tensor]) -> Tensor:
+        dtype = self.dtype(self.sites[0])
+        out = torch.empty(rows, int(self._basis.dim), dtype=dtype)
+        with torch.no_grad():
+            for lo in range(0, rows, ENCODE_ROWS):
+                hi = min(lo + ENCODE_ROWS, rows)
+                out[lo:hi] = self._basis.encode(part(lo, hi).flatten(1).to(dtype))
         return out
-
-
-def _length(piece: tuple[int, int] | np.ndarray) -> int:
-    return piece[1] - piece[0] if isinstance(piece, tuple) else len(piece)

@@ -16,6 +16,7 @@ from microtome.subject.recording import columns, disk
 from microtome.subject.recording.about import about
 from microtome.subject.recording.background import Background
 from microtome.subject.recording.buffer import Buffer, Shard
+from microtome.subject.recording.folder import same_plan, survey
 from microtome.subject.recording.overlap import Overlap
 from microtome.subject.recording.plan import Plan
 
@@ -134,9 +135,9 @@ class ShardWriter:
         self.close()
 
     def _open(self) -> None:
-        entries = _entries(self.folder, self._manifest)
+        entries = survey(self.folder, self._manifest)
         if entries:
-            self.plan = _same_plan(self.folder, self.plan)
+            self.plan = same_plan(self.folder, self.plan)
         checker = disk.Checker(self.folder, "no")
         self._shards, self.finished = disk.committed_shards(checker), disk.META in entries
         self._bytes = sum(entries[file]["bytes"] for file, _ in self._shards)
@@ -211,40 +212,6 @@ def write_folder(recording: Recording, folder: Path, step: int) -> None:
             values = {name: one._read(name, lo, hi) for name, one in ones.items()}
             writer.add(values, recording.index.iloc[lo:hi], labels)
         writer.finish(recording.table)
-
-
-def _entries(folder: Path, manifest: io.Manifest) -> dict[str, dict[str, Any]]:
-    """What is committed in a folder that is ours or empty, after removing unfinished files and checking sizes."""
-    if not folder.exists():
-        return {}
-    entries = manifest.entries()
-    ours = (disk.PLAN, disk.META, disk.INDEX, disk.TABLE, "manifest.jsonl", "shard-", ".microtome-")
-    strange = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(ours)]
-    if strange:
-        raise UsageError(f"'{folder}' holds other files ({strange[0]!r}...). Choose an empty or a new folder.")
-    io.sweep_temporaries(folder)
-    for file, entry in entries.items():
-        path = folder / file
-        found = path.stat().st_size if path.is_file() else None
-        if found != entry["bytes"]:
-            raise IntegrityError(f"'{path}' should have {entry['bytes']} bytes, has {found}. Restore it or record again.")
-    return entries
-
-
-def _same_plan(folder: Path, plan: Plan) -> Plan:
-    """The plan that `folder` was started with, which `plan` must agree with in all but the expected rows."""
-    before = Plan.from_json(io.read_json(folder / disk.PLAN))
-    if before.fingerprint == plan.fingerprint:
-        return before
-    old, new = before.to_json(), plan.to_json()
-    old |= {f"provenance {key}": value for key, value in old.pop("provenance").items()}
-    new |= {f"provenance {key}": value for key, value in new.pop("provenance").items()}
-    wrong = [key for key in sorted(old | new) if key != "rows" and old.get(key) != new.get(key)]
-    words = ", ".join(f"{key} was {str(old.get(key))[:60]}, is {str(new.get(key))[:60]}" for key in wrong[:3])
-    raise SubjectMismatch(
-        f"'{folder}' holds a recording of another plan: {words}. Resume with the same subject, data and sites, or write "
-        "to another folder."
-    )
 
 
 def open_committed(folder: str | Path) -> Recording:

@@ -15,11 +15,10 @@ from microtome.testing.checks.seeding import seed
 from microtome.testing.checks.signature import signature
 from microtome.testing.checks.truth import null, truth
 
+_ORDER = (
+    record, signature, docstring, doctest, listed, oracle, seed, purity, interrupted, bad_input, dtypes, batch, disk,
+    truth, null, save_load, wrong_subject, refusals, extra, cost, gpu,
+)  # fmt: skip
+
 #: Name -> check, in the order in which they run: from the record to the statistics.
-CHECKS: dict[str, Callable[[Case], None]] = {
-    check.__name__: check
-    for check in (
-        record, signature, docstring, doctest, listed, oracle, seed, purity, interrupted, bad_input, dtypes, batch, disk,
-        truth, null, save_load, wrong_subject, refusals, extra, cost, gpu,
-    )  # fmt: skip
-}
+CHECKS: dict[str, Callable[[Case], None]] = {check.__name__: check for check in _ORDER}

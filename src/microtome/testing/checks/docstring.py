@@ -87,7 +87,8 @@ def _raises(case: Case, text: str) -> None:
 def doctest(case: Case) -> None:
     """Check 3: the example in the docstring runs as printed."""
     module = importlib.import_module(case.function.__module__)
-    examples = doctests.DocTestFinder(recurse=False).find(case.function, case.method.key, globs=dict(vars(module)))
+    names = {**vars(module), case.method.key: case.function}
+    examples = doctests.DocTestFinder(recurse=False).find(case.function, case.method.key, globs=names)
     if not any(test.examples for test in examples):
         raise Failed("the docstring has no example")
     heard = io.StringIO()

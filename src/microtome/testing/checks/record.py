@@ -9,7 +9,7 @@ SENTENCES = ("cost", "claim", "notion", "serves", "cannot_claim", "gives")
 LINK = re.compile(r"(https?://|doi:|arxiv:)\S+", re.IGNORECASE)
 #: Nouns that a method may return.
 NOUNS = (
-    "Basis", "Edit", "Recording", "Attribution", "Circuit", "Description", "Finding", "Estimate", "Null", "Reading",
+    "Basis", "Edit", "Recording", "Attribution", "Effects", "Circuit", "Description", "Finding", "Estimate", "Null", "Reading",
     "Search", "Subject", "Trajectory", "Program", "Card",
 )  # fmt: skip
 

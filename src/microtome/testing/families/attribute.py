@@ -1,10 +1,10 @@
 """Methods that say why: the position whose token was copied must carry the attribution."""
 
-import numpy as np
+import torch
 
 from microtome.method import Method
 from microtome.testing.case import Refusal, World
-from microtome.testing.families.networks import network_refusals, network_world
+from microtome.testing.families.networks import first_examples, network_refusals, network_world
 from microtome.testing.planted_network import LENGTH
 
 #: Share of prompts whose largest attribution stands at the planted position.
@@ -23,9 +23,20 @@ def null(method: Method, seed: int) -> World:
 
 def truth(method: Method, result, world: World) -> float:
     """Share of prompts whose largest absolute attribution stands at the planted position."""
-    values = np.abs(np.asarray(getattr(result, "values", result).detach().cpu()))
+    values = rows(result).abs()
     values = values.reshape(len(values), LENGTH, -1).sum(-1)
-    return float((values.argmax(1) == world.truth["planted"].position).mean())
+    return float((values.argmax(1) == world.truth["planted"].position).double().mean())
+
+
+def rows(result) -> torch.Tensor:
+    """Attributions [examples, positions, ...]."""
+    values = getattr(result, "values", result)
+    return torch.as_tensor(values() if callable(values) else values).detach().cpu()
+
+
+def part(world: World, n: int) -> World:
+    """The first prompts only."""
+    return first_examples(world, n)
 
 
 def refusals(method: Method) -> list[Refusal]:

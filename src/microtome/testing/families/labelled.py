@@ -6,7 +6,6 @@ from microtome.errors import MicrotomeError, UsageError
 from microtome.method import Method
 from microtome.testing.case import Refusal, World
 from microtome.testing.planted import PROPERTY, Planted, planted_recording
-from microtome.testing.planted_network import planted_network
 
 
 def labelled_world(seed: int, *, structured: bool = True) -> World:
@@ -17,15 +16,8 @@ def labelled_world(seed: int, *, structured: bool = True) -> World:
 
 def world_values(planted: Planted) -> dict:
     """The nouns of a labelled recording."""
-    return {"recording": planted.recording, "labels": planted.labels, "property": PROPERTY, "target": planted.labels}
-
-
-def lens_world(seed: int, *, structured: bool = True) -> World:
-    """The planted network for methods that read a subject instead."""
-    planted = planted_network(seed, structured=structured)
-    inputs = planted.subject.bind(planted.task).inputs
-    given = {"subject": planted.subject, "task": planted.task, "inputs": inputs, "tokens": inputs, "data": inputs}
-    return World(given, {"planted": planted})
+    names = {"label": PROPERTY, "property": PROPERTY}
+    return {"recording": planted.recording, "labels": planted.labels, "target": planted.labels, **names}
 
 
 def label_refusals(method: Method) -> list[Refusal]:
@@ -36,8 +28,12 @@ def label_refusals(method: Method) -> list[Refusal]:
     if "labels" in parameters:
         rows.append(Refusal("labels of one class", {"labels": planted.labels | True}, MicrotomeError, "class|all|constant|one"))
         rows.append(Refusal("too few labels", {"labels": planted.labels[:-1]}, UsageError, r"\d"))
-    if "property" in parameters:
-        rows.append(Refusal("an unknown property", {"property": "plnted"}, UsageError, PROPERTY))
+    for name in ("label", "property"):
+        if name in parameters:
+            rows.append(Refusal("an unknown property", {name: "plnted"}, UsageError, PROPERTY))
+    if {"label", "property"} & set(parameters):
+        one = planted.recording.add_labels({PROPERTY: planted.labels | True})
+        rows.append(Refusal("a property that is everywhere", {"recording": one}, MicrotomeError, "."))
     if method.stochastic:
         rows.append(Refusal("a negative seed", {"seed": -1}, UsageError, "seed"))
     return rows

@@ -1,11 +1,14 @@
 """What the families of methods on a subject share: the planted network as a world, and its refusals."""
 
 import inspect
+from typing import Any
 
 import numpy as np
 
 from microtome.errors import MicrotomeError, UsageError
 from microtome.method import Method
+from microtome.stimuli.task import Task
+from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
 from microtome.testing.planted_network import LENGTH, PlantedNetwork, planted_network
 
@@ -13,13 +16,21 @@ from microtome.testing.planted_network import LENGTH, PlantedNetwork, planted_ne
 def network_world(seed: int, *, structured: bool = True) -> World:
     """The planted network under every name by which methods take it."""
     planted = planted_network(seed, structured=structured)
-    bound = planted.subject.bind(planted.task)
-    given = {
-        "subject": planted.subject, "task": planted.task, "inputs": bound.inputs, "tokens": bound.inputs,
+    return World(_given(planted.subject, planted.task), {"planted": planted}, {"nodes": "head"})
+
+
+def first_examples(world: World, n: int) -> World:
+    """The same world with the first `n` prompts only."""
+    return World(_given(world.given["subject"], world.given["task"][:n]), world.truth, world.settings)
+
+
+def _given(subject: Subject, task: Task) -> dict[str, Any]:
+    bound = subject.bind(task)
+    return {
+        "subject": subject, "task": task, "inputs": bound.inputs, "tokens": bound.inputs,
         "clean": bound.inputs, "corrupt": bound.corrupt, "data": bound.inputs, "stimuli": bound.inputs,
-        "metric": bound.metric, "targets": bound.answers, "target": bound.answers,
+        "targets": bound.answers, "target": bound.answers,
     }  # fmt: skip
-    return World(given, {"planted": planted})
 
 
 def causal_rows(table, planted: PlantedNetwork):
@@ -29,11 +40,12 @@ def causal_rows(table, planted: PlantedNetwork):
     position. Within a block, only sites of the stream before the attention (embed, resid_pre) still hold it there.
     """
     rows = np.ones(len(table), dtype=bool)
-    blocks = next((table[c].to_numpy() for c in ("block", "layer") if c in table.columns), None)
+    table = table.dropna(axis="columns")
+    blocks = next((table[c].to_numpy(dtype=int) for c in ("block", "layer") if c in table.columns), None)
     if blocks is None and "site" in table.columns:
         blocks = table["site"].astype(str).str.extract(r"blocks\.(\d+)")[0].fillna(-1).astype(int).to_numpy()
     if "head" in table.columns:
-        rows &= table["head"].to_numpy() == planted.head
+        rows &= table["head"].to_numpy(dtype=int) == planted.head
         return rows & (blocks == planted.block) if blocks is not None else rows
     if "position" in table.columns:
         before = np.ones(len(table), dtype=bool) if blocks is None else blocks <= planted.block
@@ -41,7 +53,7 @@ def causal_rows(table, planted: PlantedNetwork):
             late = ~table["site"].astype(str).str.contains("resid_pre|embed").to_numpy()
             before &= ~(late & (blocks == planted.block))
         wanted = np.where(before, planted.position, LENGTH - 1)
-        position = table["position"].to_numpy()
+        position = table["position"].to_numpy(dtype=int)
         return rows & (np.where(position < 0, position + LENGTH, position) == wanted)
     return rows & (blocks == planted.block) if blocks is not None else rows
 

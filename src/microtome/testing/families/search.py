@@ -7,10 +7,11 @@ import numpy as np
 from microtome.method import Method
 from microtome.testing.case import Refusal, World
 from microtome.testing.families.labelled import label_refusals, labelled_world
-from microtome.testing.families.tables import ranked, table_of
+from microtome.testing.families.tables import ranked, scores_of, table_of
+from microtome.testing.planted import WIDTH
 from microtome.testing.report import Failed
 
-#: AUROC of the units' scores for the units of the planted factor.
+#: What the units of the planted factor must reach, see `truth`.
 PLANTED = 0.9
 
 
@@ -25,9 +26,15 @@ def null(method: Method, seed: int) -> World:
 
 
 def truth(method: Method, result, world: World) -> float:
-    """AUROC of the units' scores for the planted units."""
+    """Of a table of all units: AUROC of their scores for the planted ones. Of a list of those found: how well they tell.
+
+    A found unit counts ``2 |auroc - 1/2|`` when it is planted, and nothing when it is not.
+    """
     table = table_of(result)
-    return ranked(table, world.truth["planted"].directions[0][units_of(table)] > 0, signed=True)
+    planted = world.truth["planted"].directions[0][units_of(table)] > 0
+    if len(table) >= WIDTH:
+        return ranked(table, planted, signed=True)
+    return float((planted * 2 * np.abs(scores_of(table) - 0.5)).mean())
 
 
 def units_of(table) -> np.ndarray:
