@@ -45,7 +45,7 @@ def test_every_method_gives_a_basis_that_saves(name, tmp_path):
     torch.testing.assert_close(basis.encode(x[5:6]), basis.encode(x)[5:6], rtol=1e-9, atol=1e-9)
 
 
-def test_pca_equals_scikit_learn():
+def test_pca_equals_its_peer_in_scikit_learn():
     from sklearn.decomposition import PCA
 
     rec, _ = sources(count=6)
@@ -67,7 +67,7 @@ def test_pca_keeps_the_rank_and_beats_every_random_basis():
     assert all(0 < value < 1 for value in null)
 
 
-def test_ica_recovers_independent_sources_and_pca_does_not():
+def test_ica_recovers_planted_sources_and_pca_does_not():
     rec, mix = sources(rows=3000)
     assert matched_cosine(ica(rec).directions, mix) > 0.97
     assert matched_cosine(pca(rec).directions, mix) < 0.93
@@ -97,6 +97,16 @@ def test_nmf_names_the_way_out_for_negative_values():
     rec, _ = sources()
     with pytest.raises(UsageError, match=r"needs values >= 0.*pca, ica or topk_sae"):
         nmf(Recording.of(rec.matrix() - 6, site="hidden"))
+
+
+def test_random_basis_leaves_unexplained_what_the_closed_form_says():
+    rec, _ = sources(count=6)
+    basis = random_basis(rec, components=3, seed=5)
+    covariance = torch.cov(rec.matrix().T, correction=0)
+    explained = torch.trace(basis.directions @ covariance @ basis.directions.T) / torch.trace(covariance)
+    assert basis.metrics["fvu"] == pytest.approx(1 - float(explained), rel=1e-9)
+    identity = torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(basis.directions @ basis.directions.T, identity, rtol=1e-10, atol=1e-10)
 
 
 def test_random_dictionary_is_the_best_scaled_one(planted):

@@ -116,7 +116,7 @@ def test_the_schedule_warms_up_and_ends_near_zero():
     assert schedule(0, 1) == 1.0
 
 
-def test_recovery_beats_linear_bases_and_the_null(planted):
+def test_relu_sae_recovers_planted_directions_and_beats_linear_bases_and_the_null(planted):
     settings = {"latents": 64, "l1": 2.0, "steps": 500, "batch": 128, "lr": 0.02}
     found = relu_sae(planted.recording, **settings)
     null = relu_sae(shuffled(planted.x), **settings)
@@ -128,7 +128,7 @@ def test_recovery_beats_linear_bases_and_the_null(planted):
         assert score >= mmcs(linear.directions, planted.directions) + 0.2
 
 
-def test_the_tied_form_recovers_too(planted):
+def test_tied_sae_recovers_planted_directions(planted):
     found = tied_sae(planted.recording, latents=64, steps=500, batch=128, lr=0.02)
     assert mmcs(found.directions, planted.directions) >= 0.8
     assert torch.equal(found.W_enc, found.W_dec.T)

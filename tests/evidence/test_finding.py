@@ -39,7 +39,7 @@ COLUMNS = {
 @st.composite
 def tables(draw):
     rows = draw(st.integers(0, 4))
-    names = draw(st.lists(anything, unique=True, max_size=4))
+    names = draw(st.lists(st.text(max_size=30), unique=True, max_size=4))
     columns = {}
     for name in names:
         dtype = draw(st.sampled_from(sorted(COLUMNS)))
@@ -197,6 +197,7 @@ def test_tables_after_sorting_and_categories_are_plain():
     (lambda: Finding("c", table=pd.DataFrame({"a": [1j]})), UsageError, "astype"),
     (lambda: Finding("c", table=pd.DataFrame({"a": [[1]]})), UsageError, "astype"),
     (lambda: Finding("c", table=pd.DataFrame({0: [1]})), UsageError, "distinct texts"),
+    (lambda: Finding("c", table=pd.DataFrame([[1]], columns=pd.Index(["\ud800"], dtype=object))), UsageError, "Unicode"),
     (lambda: Finding("c", table=pd.DataFrame([[1, 2]], columns=["a", "a"])), UsageError, "distinct texts"),
     (lambda: Finding("c", table=pd.DataFrame({"a": [1]}, index=["row"])), UsageError, "reset_index"),
     (lambda: Provenance(seed=-1), UsageError, "seed"),
@@ -233,6 +234,7 @@ def altered(**changes) -> str:
     altered(table={"rows": 1, "columns": [{"name": "a", "dtype": "int64", "values": [1.5]}]}),
     altered(table={"rows": 1, "columns": [{"name": "a", "dtype": "bool", "values": [1]}]}),
     altered(table={"rows": 1, "columns": [{"name": "a", "dtype": "text", "values": [None]}]}),
+    altered(table={"rows": 1, "columns": [{"name": "\ud800", "dtype": "text", "values": ["x"]}]}),
     altered(table={"rows": 2, "columns": [{"name": "a", "dtype": "text", "values": ["x"]}]}),
     altered(table={"rows": 1, "columns": [{"name": "a", "dtype": "float32", "values": [1e300]}]}),
     altered(table={"rows": 1, "columns": [{"name": "a", "dtype": "text", "values": ["x"]}] * 2}),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from microtome.errors import ShapeError, UsageError
 from microtome.stimuli import algorithmic as world
-from microtome.stimuli.algorithmic import flipflop, gaussian, hmm, indirect, parity, recall, sparse
+from microtome.stimuli.algorithmic import bits, capitals, flipflop, hmm, indirect, sparse, tables
 
 GENERATORS = {
     "flip_flop": lambda seed: world.flip_flop(6, seed, length=12),
@@ -64,14 +64,14 @@ def test_modular_addition_is_all_pairs_once():
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), bits=st.integers(1, 4), rate=st.floats(0.05, 1.0))
-def test_flip_flop_states_match_a_loop(seed, bits, rate):
-    x = world.flip_flop(3, seed, length=11, bits=bits, rate=rate).inputs
+@given(seed=st.integers(0, 10**6), channels=st.integers(1, 4), rate=st.floats(0.05, 1.0))
+def test_flip_flop_states_match_a_loop(seed, channels, rate):
+    x = world.flip_flop(3, seed, length=11, bits=channels, rate=rate).inputs
     slow = torch.zeros_like(x)
     for n in range(3):
-        held = [0.0] * bits
+        held = [0.0] * channels
         for t in range(11):
-            for b in range(bits):
+            for b in range(channels):
                 held[b] = float(x[n, t, b]) or held[b]
                 slow[n, t, b] = held[b]
     assert torch.equal(flipflop.states(x), slow)
@@ -87,7 +87,7 @@ def test_flip_flop_states_are_zero_before_the_first_pulse():
 @given(seed=st.integers(0, 10**6), length=st.integers(1, 30))
 def test_parity_matches_a_loop(seed, length):
     x = world.parity(3, seed, length=length).inputs
-    assert parity.running(x).tolist() == [[sum(row[: t + 1]) % 2 for t in range(length)] for row in x[..., 0].int().tolist()]
+    assert bits.running(x).tolist() == [[sum(row[: t + 1]) % 2 for t in range(length)] for row in x[..., 0].int().tolist()]
 
 
 def test_beliefs_match_enumeration_of_all_state_paths():
@@ -147,7 +147,7 @@ def test_gaussian_separates_along_its_direction_only():
     s = world.gaussian(20000, 4, width=8, separation=3.0)
     y = torch.tensor(s.labels("label"))
     gap = s.inputs[y == 1].mean(0) - s.inputs[y == 0].mean(0)
-    u = gaussian.direction(8, 4)
+    u = tables.direction(8, 4)
     assert abs(float(u.norm()) - 1) < 1e-6
     assert abs(float(gap @ u) - 3.0) < 0.1
     assert float((gap - (gap @ u) * u).norm()) < 0.15
@@ -180,13 +180,13 @@ def test_indirect_object_roles_names_and_corruption():
 
 
 def test_recall_is_right_and_complete():
-    t = recall.recall_all()
+    t = capitals.recall_all()
     assert len(t) == 12 * 11 * 4
     for i, text in enumerate(t.clean):
         subject = text[slice(*t.roles["subject"][i])]
-        assert recall.FACTS[subject] == t.answers[i]
-        other = next(w for w in t.corrupt[i].split() if w in recall.FACTS)
-        assert recall.FACTS[other] == t.wrong[i]
+        assert capitals.FACTS[subject] == t.answers[i]
+        other = next(w for w in t.corrupt[i].split() if w in capitals.FACTS)
+        assert capitals.FACTS[other] == t.wrong[i]
         assert text.replace(subject, other) == t.corrupt[i]
 
 

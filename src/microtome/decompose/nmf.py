@@ -48,8 +48,10 @@ class NonNegativeParts(StoredBasis):
     def encode(self, x: Tensor) -> Tensor:
         """Non-negative least squares by accelerated projected gradient, all rows at once."""
         check_width(x, self.width, f"basis '{self.name}' at '{self.site}'")
-        parts = self.parts.to(x)
-        gram, target = parts @ parts.T, x @ parts.T
+        wide = torch.promote_types(x.dtype, torch.float32)
+        # A fresh copy: bits of a product depend on alignment, and a memory-mapped row may have any.
+        rows, parts = x.to(wide, copy=True), self.parts.to(x.device, wide)
+        gram, target = parts @ parts.T, rows @ parts.T
         # Jacobi scaling makes the parts comparable; the largest eigenvalue bounds the step.
         scale = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny).sqrt()
         gram, target = gram / scale / scale[:, None], target / scale
@@ -63,7 +65,7 @@ class NonNegativeParts(StoredBasis):
             uphill = ((y - new) * (new - z)).sum(-1, keepdim=True) > 0
             y = new + torch.where(uphill, 0.0, (momentum - 1) / following) * (new - z)
             z, momentum = new, following
-        return z / scale
+        return (z / scale).to(x.dtype)
 
     def decode(self, z: Tensor) -> Tensor:
         check_width(z, self.dim, f"decode of basis '{self.name}'")
@@ -105,7 +107,7 @@ def nmf(recording: Any, *, components: int = 32, steps: int = 400, seed: int = 0
     steps : int
         Iterations of coordinate descent at most. Default 400.
     seed : int
-        For the randomised start (NNDSVDa). Default 0.
+        For the randomised start (NNDSVDar). Default 0.
 
     Returns
     -------
@@ -146,7 +148,7 @@ def nmf(recording: Any, *, components: int = 32, steps: int = 400, seed: int = 0
     _require_non_negative(found)
     count = require_count(components, found.rows, "components")
     x = recording.matrix().double().cpu().numpy()
-    start = "nndsvda" if count <= min(x.shape) else "random"
+    start = "nndsvdar" if count <= min(x.shape) else "random"
     model = NMF(count, init=start, max_iter=steps, random_state=derive(seed, "nmf") % 2**32)
     codes = model.fit_transform(x)
     norms = np.linalg.norm(model.components_, axis=1)

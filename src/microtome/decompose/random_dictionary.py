@@ -26,6 +26,7 @@ from microtome.rng import torch_rng
     serves="trust",
     cannot_claim="Anything about the site: it is the null.",
     tiny={"latents": 32, "k": 4},
+    skips={"truth": "random directions are the null", "null": "random directions are the null"},
 )  # fmt: skip
 def random_dictionary(recording: Any, *, latents: int = 4096, k: int = 32, seed: int = 0) -> SparseDictionary:
     """Draw a sparse dictionary of random unit directions (the null for sparse autoencoders).

@@ -84,7 +84,7 @@ def train(
 def _start(recording, formula: Formula, found: Survey, latents: int, seed: int) -> tuple[Parameters, Tensor]:
     """First parameters, on the device and in the precision (at least float32) of the recording."""
     like = precision_of(recording)
-    draw = torch.randn(latents, found.width, generator=torch_rng(seed, "decompose", "start"), dtype=like.dtype)
+    draw = torch.randn(latents, found.width, generator=torch_rng(seed, "decompose", "start"), dtype=torch.float64)
     directions = (draw / draw.norm(dim=1, keepdim=True)).to(like)
     start = formula.start(directions, (found.mean * found.scale).to(like))
     return {name: value.detach().clone().requires_grad_() for name, value in start.items()}, like

@@ -26,6 +26,9 @@ def checked_table(table: Any) -> "pd.DataFrame | None":
     names = list(table.columns)
     if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise UsageError(f"table columns must be distinct texts, got {names[:10]}.")
+    broken = [name for name in names if any("\ud800" <= c <= "\udfff" for c in name)]
+    if broken:  # half a surrogate pair: pandas cannot hold it as a name
+        raise UsageError(f"table column names must be valid Unicode, got {broken[:3]!a}.")
     # Row numbers left over from sorting or filtering say nothing; a named or textual index would be lost.
     if table.index.names != [None] or not (pd.api.types.is_integer_dtype(table.index) or len(table) == 0):
         raise UsageError(f"table has an index {table.index.names}; call .reset_index() so that it becomes a column.")

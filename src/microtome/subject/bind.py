@@ -52,6 +52,11 @@ class Metric:
         positions = None if self.positions is None else self.positions[part]
         return Metric(self.function, self.answers[part], self.wrong[part], positions, self.name)
 
+    def repeat(self, times: int) -> "Metric":
+        """The metric of the batch stacked `times` times."""
+        positions = None if self.positions is None else self.positions.repeat(times)
+        return Metric(self.function, self.answers.repeat(times), self.wrong.repeat(times), positions, self.name)
+
 
 @dataclass(frozen=True, eq=False)
 class BoundTask:

@@ -10,7 +10,7 @@ from microtome.organisms.compiled.model import CompiledConfig, CompiledTransform
 from microtome.organisms.compiled.wiring import Head, Layout, assemble, roles, with_noise
 from microtome.organisms.compiled.words import vocabulary, word_tokenizer
 from microtome.organisms.truth import CircuitTruth
-from microtome.stimuli.algorithmic.repeats import LETTERS, repeats
+from microtome.stimuli.algorithmic.letters import LETTERS, repeats
 from microtome.stimuli.task import Task
 
 POSITIONS = 32

@@ -12,7 +12,7 @@ from microtome.organisms.compiled.model import CompiledConfig, CompiledTransform
 from microtome.organisms.compiled.wiring import Head, Layout, assemble, roles, with_noise
 from microtome.organisms.compiled.words import vocabulary, word_tokenizer
 from microtome.organisms.truth import CircuitTruth
-from microtome.stimuli.algorithmic.recall import FACTS, WORDS, recall
+from microtome.stimuli.algorithmic.capitals import FACTS, WORDS, recall
 from microtome.stimuli.task import Task
 
 VOCAB = vocabulary(FACTS, FACTS.values(), WORDS)

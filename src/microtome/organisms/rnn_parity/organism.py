@@ -11,7 +11,7 @@ from microtome.organisms import shelf
 from microtome.organisms.fit import fit, seeded
 from microtome.organisms.recurrent import Recurrent, empty, make
 from microtome.rng import derive
-from microtome.stimuli.algorithmic.parity import parity, running
+from microtome.stimuli.algorithmic.bits import parity, running
 from microtome.stimuli.stimuli import Stimuli
 
 NAME = "rnn-parity"

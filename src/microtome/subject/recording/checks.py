@@ -41,13 +41,14 @@ def check_finite(site: str, values: Tensor, first_row: int = 0) -> None:
     count = int(bad.sum())
     if not count:
         return
-    first = tuple(int(i) for i in bad.nonzero()[0])
-    place = f"row {first_row + first[0]}" + (f", unit {first[1:]}" if len(first) > 1 else "")
+    row, *unit = bad.nonzero()[0].tolist()
+    value = float(values[(row, *unit)])
+    place = f"row {first_row + row}" + (f", unit {tuple(unit)}" if unit else "")
     hint = " The values may exceed float16: record as bfloat16 or float32." if values.dtype == torch.float16 else ""
     error = NonFinite(
         f"{site!r} has {count} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} NaN or infinite of "
-        f"{values.numel()}, the first ({float(values[first])}) at {place}. Find the layer where it arises, or drop "
+        f"{values.numel()}, the first ({value}) at {place}. Find the layer where it arises, or drop "
         f"those samples.{hint}"
     )
-    error.site, error.count, error.first = site, count, (first_row + first[0], *first[1:])
+    error.site, error.count, error.first = site, count, (first_row + row, *unit)
     raise error

@@ -1,0 +1,172 @@
+"""Attribution: one signed number per cell of a site, with what it should add up to and how far it is from that."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microtome.errors import FormatError, NonFinite, ShapeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Raw, signed attributions; views never change them.
+
+    Attributes
+    ----------
+    values : Tensor[n, ...]
+        One number per cell of the site (or per position, where a method gives no finer).
+    axes : tuple of str
+        Names of the axes of `values`, "batch" first.
+    site : str
+    method : str
+    output : Tensor[n]
+        The metric on the inputs.
+    reference : Tensor[n] or None
+        The metric on the baseline, where there is one.
+    evaluations : int
+        Forward and backward passes per example.
+    mask : BoolTensor[n, length] or None
+        Real positions.
+    tokens : list of list of str or None
+        Token texts of each example.
+    subject, data : str
+        Fingerprints.
+    """
+
+    values: Tensor
+    axes: tuple[str, ...]
+    site: str
+    method: str
+    output: Tensor
+    reference: Tensor | None = None
+    evaluations: int = 1
+    mask: Tensor | None = None
+    tokens: list[list[str]] | None = None
+    subject: str = ""
+    data: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != len(self.axes):
+            raise ShapeError(f"{self.method}: values {list(self.values.shape)} do not have the axes {self.axes}.")
+        if not torch.isfinite(self.values).all():
+            at = (~torch.isfinite(self.values)).nonzero()[0].tolist()
+            raise NonFinite(f"{self.method} at {self.site}: the attribution at {at} is not a number.")
+
+    @property
+    def residual(self) -> Tensor | None:
+        """What completeness is missed by [n]: sum of attributions - (output - reference). None without a baseline."""
+        if self.reference is None:
+            return None
+        return self.values.double().flatten(1).sum(dim=1) - (self.output - self.reference).double()
+
+    @property
+    def relative_residual(self) -> Tensor | None:
+        """|residual| / |output - reference| [n]."""
+        residual = self.residual
+        if residual is None or self.reference is None:
+            return None
+        return residual.abs() / (self.output - self.reference).double().abs().clamp(min=1e-12)
+
+    def by_position(self) -> Tensor:
+        """Summed over units, heads and channels: [n, length] for tokens, [n, y, x] for images."""
+        place = [i for i, a in enumerate(self.axes) if a in ("batch", "position", "time", "y", "x")]
+        rest = [i for i in range(self.values.ndim) if i not in place]
+        return self.values.sum(dim=rest) if rest else self.values
+
+    def normalised(self) -> "Attribution":
+        """Each example divided by its largest absolute value."""
+        largest = self.values.flatten(1).abs().amax(dim=1).clamp(min=1e-30)
+        return replace(self, values=self.values / largest.reshape(-1, *[1] * (self.values.ndim - 1)), reference=None)
+
+    def __getitem__(self, part: slice) -> "Attribution":
+        """Some of the examples."""
+        return replace(
+            self, values=self.values[part], output=self.output[part],
+            reference=None if self.reference is None else self.reference[part],
+            mask=None if self.mask is None else self.mask[part], tokens=None if self.tokens is None else self.tokens[part],
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per example and position (or place): example, position, token, attribution."""
+        import pandas as pd
+
+        place = self.by_position()
+        at = (place == place).nonzero() if self.mask is None or place.ndim != 2 else self.mask.nonzero()
+        names = ["position"] if place.ndim == 2 else ["y", "x"][: place.ndim - 1]
+        frame = pd.DataFrame(at.numpy(), columns=["example", *names])
+        frame["attribution"] = place[tuple(at.T)].double().numpy()
+        if self.tokens is not None and place.ndim == 2:
+            start = self.mask.long().argmax(dim=1) if self.mask is not None else torch.zeros(len(self), dtype=torch.long)
+            frame.insert(2, "token", [self.tokens[i][p - int(start[i])] for i, p in at.tolist()])
+        return frame
+
+    def save(self, path: str | Path) -> None:
+        """Write as one safetensors file with its facts in the header."""
+        import json
+
+        from microtome.io import write_tensors
+
+        tensors = {"values": self.values.contiguous(), "output": self.output.contiguous()}
+        tensors |= {k: v.contiguous() for k, v in (("reference", self.reference), ("mask", self.mask)) if v is not None}
+        facts = {"format": "microtome.attribution", "axes": self.axes, "site": self.site, "method": self.method,
+                 "evaluations": self.evaluations, "tokens": self.tokens, "subject": self.subject, "data": self.data,
+                 "settings": self.settings}  # fmt: skip
+        write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Attribution":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FormatError
+            When the file is not an attribution.
+        """
+        from microtome.io import open_tensors, parse_json
+
+        with open_tensors(path) as file:
+            facts = parse_json((file.metadata or {}).get("facts", "null").encode())
+            tensors = {k: file.get(k).clone() for k in file.keys()}  # noqa: SIM118
+        if not isinstance(facts, dict) or facts.pop("format", None) != "microtome.attribution":
+            raise FormatError(f"'{path}' is not a microtome attribution.")
+        facts["axes"] = tuple(facts["axes"])
+        return cls(**tensors, **facts)
+
+    def __repr__(self) -> str:
+        shape = ", ".join(f"{a} {s}" for a, s in zip(self.axes, self.values.shape))
+        missed = self.relative_residual
+        audit = "" if missed is None else f"; completeness missed by {100 * float(missed.median()):.2g}% (median)"
+        return f"Attribution({self.method} at {self.site}: {shape}; {self.evaluations} evaluations{audit})"
+
+
+def merge(parts: "list[Attribution]") -> Attribution:
+    """Attributions of one method and site, example after example."""
+    first = parts[0]
+    if len({(p.site, p.method, p.axes, tuple(p.values.shape[1:])) for p in parts}) > 1:
+        raise ShapeError("only attributions of one method, site and shape can be merged.")
+    has = first.reference is not None
+    return replace(
+        first, values=torch.cat([p.values for p in parts]), output=torch.cat([p.output for p in parts]),
+        reference=torch.cat([p.reference for p in parts if p.reference is not None]) if has else None,
+        mask=torch.cat([p.mask for p in parts if p.mask is not None]) if first.mask is not None else None,
+        tokens=[t for p in parts for t in (p.tokens or [])] if first.tokens is not None else None,
+    )  # fmt: skip
+
+
+def highlight_values(attribution: Attribution, example: int) -> np.ndarray:
+    """Attributions by position of one example, scaled to [-1, 1] for display."""
+    row = attribution.by_position()[example].double().numpy()
+    largest = np.abs(row).max()
+    return row / largest if largest > 0 else row

@@ -1,0 +1,88 @@
+"""Is an attribution right? Delete what it points at and compare with deleting random places."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from microtome.attribute.attribution import Attribution
+from microtome.attribute.place import Baseline, baseline_at
+from microtome.errors import Degenerate, SiteError, SubjectMismatch
+from microtome.evidence import Estimate, Finding, Null, Provenance, bootstrap, cluster_bootstrap
+from microtome.rng import rng
+from microtome.subject.edit import Edit
+
+
+def deletion_test(
+    subject: Any,
+    task: Any,
+    attribution: Attribution,
+    *,
+    share: float = 0.2,
+    baseline: Baseline = "mean",
+    draws: int = 39,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Finding:
+    """Test whether the places with the largest attributions matter more than random ones.
+
+    Parameters
+    ----------
+    subject : Subject
+    task : Task
+        The one that the attribution explains.
+    attribution : Attribution
+        With a position axis.
+    share : float, default 0.2
+        Part of each example's positions that is deleted (at least one).
+    baseline : str, number or Tensor
+        What deleted places are set to.
+    draws : int, default 39
+        Random choices of as many places.
+    alpha : float, default 0.05
+    seed : int, default 0
+
+    Returns
+    -------
+    Finding
+        Estimate: mean drop of the metric after deleting the top places, interval over prompt groups. Null: random places.
+
+    Raises
+    ------
+    SubjectMismatch
+        When the attribution belongs to another subject or task.
+    SiteError
+        When the attribution has no positions.
+    """
+    if attribution.data and attribution.data != task.fingerprint():
+        raise SubjectMismatch("the attribution explains another task.")
+    if attribution.subject and attribution.subject != subject.fingerprint():
+        raise SubjectMismatch("the attribution explains another subject.")
+    place = attribution.by_position()
+    if place.ndim != 2:
+        raise SiteError(f"deletion needs positions; the attribution has axes {attribution.axes}.")
+    bound = subject.bind(task)
+    mask = attribution.mask if attribution.mask is not None else torch.ones_like(place, dtype=torch.bool)
+    sizes = mask.sum(dim=1)
+    k = max(1, round(share * int(sizes.min())))
+    if k >= int(sizes.min()):
+        raise Degenerate(f"deleting {k} of {int(sizes.min())} positions leaves nothing; lower share.")
+    top = place.masked_fill(~mask, -torch.inf).topk(k, dim=1).indices
+    stream = rng(seed, "deletion")
+    random = [torch.tensor(np.stack([stream.choice(np.flatnonzero(m), k, replace=False) for m in mask.numpy()]))
+              for _ in range(draws)]  # fmt: skip
+    run = subject.run(bound.inputs, record=[attribution.site], logits="none")
+    start = baseline_at(subject, bound, attribution.site, run[attribution.site], baseline)
+    first = bound.inputs.frame_of(subject.site(attribution.site)).fitted(*place.shape).start[:, None]
+    swept = subject.sweep(bound.inputs, [Edit(attribution.site, "set", start, c - first) for c in [top, *random]], bound.metric)
+    drops = (swept.base - swept.values).double().numpy()
+    groups = np.asarray(bound.groups)
+    found = cluster_bootstrap(drops[0], groups, seed=seed) if len(set(groups)) > 2 else bootstrap(drops[0], seed=seed)
+    value = float(drops[0].mean())
+    return Finding(
+        f"the places that {attribution.method} points at carry '{task.name}'",
+        estimate=Estimate(value, min(found.low, value), max(found.high, value), n=len(drops[0]),
+                          unit=f"{bound.metric.name} lost", method=found.method),
+        nulls=(Null(f"{k} random places deleted", drops[1:].mean(axis=1), value, "greater"),), alpha=alpha,
+        provenance=Provenance(subject=subject.fingerprint(), data=task.fingerprint(), seed=seed, forwards=swept.forwards),
+    )  # fmt: skip
