@@ -50,7 +50,7 @@ def slow_p(observed: float, null, side: str) -> float:
     return {"greater": up, "less": down, "two-sided": min(1.0, 2 * min(up, down))}[side]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(arrays(float, st.integers(1, 30), elements=COARSE), COARSE, st.sampled_from(SIDES))
 def test_p_equals_a_loop(draws, observed, side):
     null = Null("k", draws, observed, side)
@@ -59,7 +59,7 @@ def test_p_equals_a_loop(draws, observed, side):
     assert null.percentile == pytest.approx(stats.percentileofscore(draws, observed, "mean"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(vectors, vectors, st.sampled_from(SIDES))
 def test_exact_two_sample_equals_enumeration(a, b, side):
     pooled, n = np.concatenate([a, b]), len(a)
@@ -137,7 +137,7 @@ def test_exact_blocked_correlation_equals_enumeration():
     assert ours.p == pytest.approx(slow_p(np.corrcoef(x, y)[0, 1], null, "two-sided"))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.integers(3, 40), st.integers(0, 1000), st.sampled_from(["pearson", "spearman"]))
 def test_circular_shift_equals_rolling(n, seed, method):
     x, y = g(seed).normal(size=n), g(seed + 1).normal(size=n)
@@ -159,7 +159,7 @@ def test_family_equals_one_unit_at_a_time():
     assert len(family) == 5
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_corrections_equal_statsmodels(p):
     np.testing.assert_allclose(benjamini_hochberg(p), fdrcorrection(p, method="indep")[1], rtol=1e-12, atol=1e-300)
@@ -196,7 +196,7 @@ def test_max_statistic_equals_a_loop(side):
     assert (max_statistic(observed, null) >= p_values(observed, null)).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.integers(2, 30), st.integers(1, 2), st.integers(0, 10_000), st.booleans())
 def test_ranking_equals_scikit_learn(rows, units, seed, ties):
     scores = g(seed).normal(size=(rows, units))

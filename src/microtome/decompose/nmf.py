@@ -91,7 +91,7 @@ class NonNegativeParts(StoredBasis):
     notion="decomposability",
     serves="informativeness",
     cannot_claim="Uniqueness: other factors can fit as well (compare seeds).",
-    tiny={"components": 4, "steps": 50},
+    tiny={"components": 6, "steps": 200},
 )  # fmt: skip
 def nmf(recording: Any, *, components: int = 32, steps: int = 400, seed: int = 0) -> NonNegativeParts:
     """Factor a non-negative site into non-negative parts.

@@ -61,7 +61,7 @@ class Tied(Formula):
     notion="decomposability",
     serves="informativeness",
     cannot_claim="That the network uses these directions; and magnitudes are shrunk by the penalty.",
-    tiny={"latents": 32, "steps": 60, "batch": 64},
+    tiny={"latents": 8, "l1": 1.0, "steps": 200, "batch": 64, "lr": 0.03},
 )  # fmt: skip
 def tied_sae(
     recording: Any, *, latents: int = 4096, l1: float = 1.0, steps: int = 2000, batch: int = 1024,

@@ -91,7 +91,7 @@ def auxk_loss(p: Parameters, pre: Tensor, centred: Tensor, residual: Tensor, dea
     notion="decomposability",
     serves="informativeness",
     cannot_claim="That the network uses these directions, or that they are the only dictionary that fits.",
-    tiny={"latents": 32, "k": 4, "steps": 60, "batch": 64},
+    tiny={"latents": 16, "k": 2, "steps": 200, "batch": 64, "lr": 0.03},
 )
 def topk_sae(
     recording: Any, *, latents: int = 4096, k: int = 32, steps: int = 2000, batch: int = 1024,

@@ -27,7 +27,7 @@ class Atoms:
     ----------
     atoms : list of Atom
         In a fixed order.
-    matrix : scipy.sparse.csr_matrix [rows, atoms]
+    matrix : scipy.sparse.csc_matrix [rows, atoms]
         Ones (float32) where an atom holds.
     """
 
@@ -36,7 +36,10 @@ class Atoms:
 
     def column(self, number: int) -> np.ndarray:
         """Where one atom holds: bool[rows]."""
-        return self.matrix[:, [number]].toarray()[:, 0] > 0
+        lo, hi = self.matrix.indptr[number], self.matrix.indptr[number + 1]
+        found = np.zeros(self.matrix.shape[0], dtype=bool)
+        found[self.matrix.indices[lo:hi]] = True
+        return found
 
 
 def mine(rows: Rows, train: np.ndarray, offsets: tuple[int, ...] = (0, -1, -2)) -> Atoms:
@@ -68,7 +71,8 @@ def mine(rows: Rows, train: np.ndarray, offsets: tuple[int, ...] = (0, -1, -2)) 
         good = np.sort(good[np.argsort(-count[good], kind="stable")[:MOST]])
         atoms += [names[i] for i in good]
         parts.append(matrix.tocsc()[:, good])
-    matrix = sparse.hstack(parts, format="csr", dtype=np.float32) if atoms else sparse.csr_matrix((len(train), 0), dtype=np.float32)
+    empty = sparse.csc_matrix((len(train), 0), dtype=np.float32)
+    matrix = sparse.hstack(parts, format="csc", dtype=np.float32) if atoms else empty
     matrix.sort_indices()
     return Atoms(atoms, matrix)
 

@@ -102,7 +102,7 @@ def thresholds(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
     half = max(1, rows // 2)
     found = np.zeros(units)
     for u in range(units):
-        order = np.argsort(-values[:, u], kind="stable")
+        order = np.argsort(-values[:, u])  # rows of a tie are taken together below, so their order is free
         ranked, hits = values[order, u], np.cumsum(truth[order, u])
         f1 = 2 * hits / (np.arange(1, rows + 1) + max(1, int(hits[-1])))
         last = np.append(ranked[1:] != ranked[:-1], True)  # a threshold takes all rows of a tie
@@ -115,12 +115,10 @@ def thresholds(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def agreement(truth: np.ndarray, values: np.ndarray, threshold: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of predicates for firing, AUROC of the values for the predicate, and both rates: [units]."""
-    from scipy.stats import rankdata
-
     fires = values > threshold
     both = (truth & fires).sum(axis=0)
     said, active = truth.sum(axis=0), fires.sum(axis=0)
-    ranks = (rankdata(values, axis=0) * truth).sum(axis=0)
+    ranks = np.array([_ranks(values[:, u], truth[:, u]).sum() for u in range(values.shape[1])])
     others = len(truth) - said
     area = np.divide(ranks - said * (said + 1) / 2, said * others, out=np.full(len(said), 0.5), where=said * others > 0)
     return {
@@ -128,6 +126,12 @@ def agreement(truth: np.ndarray, values: np.ndarray, threshold: np.ndarray) -> d
         "f1": 2 * both / np.maximum(1, said + active), "auroc": area,
         "rate": active / len(truth), "coverage": said / len(truth),
     }  # fmt: skip
+
+
+def _ranks(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Ranks among all values, from 1, of the chosen ones; ties share their mean rank."""
+    ranked = np.sort(values)
+    return (np.searchsorted(ranked, values[chosen]) + np.searchsorted(ranked, values[chosen], "right") + 1) / 2
 
 
 def _sums(values: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:

@@ -171,7 +171,7 @@ def _search(
     price = literal_price(len(atoms.atoms), len(train))
     sets = [token_sets(rows, train, unit, offset, price / 4) for offset in (0, -1)]
     part = np.linspace(0, len(train) - 1, min(len(train), BEAM_ROWS)).astype(int)
-    fewer = atoms if len(part) == len(train) else Atoms(atoms.atoms, atoms.matrix[part])
+    fewer = atoms if len(part) == len(train) else Atoms(atoms.atoms, atoms.matrix.tocsr()[part].tocsc())
     found = []
     for u in range(unit.shape[1]):
         own = [s.atom(u) for s in sets]

@@ -142,6 +142,18 @@ def combine(operator: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left & right if operator == "and" else left | right if operator == "or" else left & ~right
 
 
+def join(operator: str, left: Predicate, right: Atom) -> Predicate:
+    """Two predicates joined; tokens joined by "or" become one set, which says the same in fewer words."""
+    if operator == "or" and isinstance(left, Atom) and left.kind == right.kind and left.offset == right.offset:
+        if KINDS[left.kind] is None:
+            return Atom(left.kind, tuple(sorted({*left.values, *right.values})), left.offset)
+    elif operator == "or" and isinstance(left, Both) and left.operator == "or" and isinstance(left.right, Atom):
+        inner = join("or", left.right, right)
+        if isinstance(inner, Atom):
+            return Both("or", left.left, inner)
+    return Both(operator, left, right)
+
+
 def from_tree(tree: Any, depth: int = DEPTH) -> Predicate:
     """The predicate that `to_tree` described; FormatError when it is not one."""
     if not isinstance(tree, dict) or depth < 1:

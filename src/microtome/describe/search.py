@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from microtome.describe.atoms import Atoms, fewest
-from microtome.describe.predicates import ANY, OPERATORS, Atom, Both, Predicate
+from microtome.describe.predicates import ANY, OPERATORS, Atom, Both, Predicate, combine, join
 
 WIDTH = 16
 #: Price of a literal as a correlation, beside the bits that name it divided by the rows.
@@ -29,7 +29,7 @@ def correlations(matrix: Any, values: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    matrix : scipy.sparse.csr_matrix [rows, atoms]
+    matrix : scipy.sparse.csc_matrix [rows, atoms]
         Ones where an atom holds.
     values : float32 ndarray [rows, units]
         Standardised columns (`standardised`).
@@ -125,9 +125,9 @@ def _step(
     for place in _distinct(score, counts, sums):
         operator, atom, at = np.unravel_index(place, score.shape)
         right = atoms.column(atom) if atom < len(atoms.atoms) else extra[:, atom - len(atoms.atoms)] > 0
-        predicate = Both(OPERATORS[operator], beams[at].predicate, names[atom])
+        predicate = join(OPERATORS[operator], beams[at].predicate, names[atom])
         found.append(Found(predicate, float(r[operator, atom, at]), float(score[operator, atom, at])))
-        truths.append(held[at] & right if operator == 0 else held[at] | right if operator == 1 else held[at] & ~right)
+        truths.append(combine(OPERATORS[operator], held[at], right))
     return found, truths
 
 

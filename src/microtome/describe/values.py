@@ -24,7 +24,7 @@ def unit_values(recording: Any, units: Sequence[int] | None) -> tuple[np.ndarray
         raise UsageError(f"units of one site are described at a time, the recording has {recording.sites}; choose recording[site].")
     if not len(recording):
         raise Degenerate("the recording has no rows, so there is nothing to describe.")
-    site, width = recording.sites[0], int(np.prod(recording.shape))
+    site, width = recording.sites[0], int(np.prod(recording.shape[1:]))
     chosen = chosen_units(units, width)
     values = np.empty((len(recording), len(chosen)), dtype=np.float32)
     done = 0

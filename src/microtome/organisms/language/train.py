@@ -7,7 +7,8 @@ behaviours that lag on a check every few hundred steps are shown more often unti
 import argparse
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,30 @@ CHECK = 300  # steps between checks
 OTHER = 0.1  # weight of the words that cannot be told
 
 
-def batches(words: dict[str, int], weights: dict[str, float], seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training; the rates fall linearly from `peak` to `final` after the warm-up."""
+
+    name: str
+    steps: int
+    peak: float = 1.0
+    final: float = 0.0
+    warmup: int = 100
+    most: float = 3.0
+    """Answers of one document weigh at most this much together, so that long copies do not drown the rest."""
+    boost: Mapping[str, float] = field(default_factory=dict)
+    """Factors on the corpus weights."""
+
+
+STAGES = (
+    Stage("first", 4200, final=1.0, warmup=200, most=99.0),
+    Stage("second", 7000, peak=0.8, boost={"induction": 0.6, "gender": 2.0, "pronoun": 1.5, "code": 1.3, "truth": 1.3}),
+)
+
+
+def batches(
+    words: dict[str, int], weights: Mapping[str, float], seed: int, most: float = 3.0
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """One chunk of the corpus, packed: ids, document number in the row, weight of predicting each id; all [rows, LENGTH]."""
     rows: list[list[tuple[list[int], np.ndarray]]] = []
     free: list[int] = []
@@ -37,7 +61,7 @@ def batches(words: dict[str, int], weights: dict[str, float], seed: int) -> Iter
     for _, document in documents(CHUNK, seed, weights):
         ids = [1, *(words[w] for w in document.words), 2]
         value = np.full(len(ids), OTHER, dtype=np.float32)
-        value[np.array(document.answers, dtype=int) + 1] = 1.0
+        value[np.array(document.answers, dtype=int) + 1] = min(1.0, most / max(1, len(document.answers)))
         value[0] = 0.0
         place = next((r for r in open_rows if free[r] >= len(ids)), None)
         if place is None:
@@ -77,68 +101,79 @@ def rebalance(figures: dict[str, dict[str, float]]) -> dict[str, float]:
     return factors
 
 
-def rate(step: int, steps: int, warmup: int = 200, decay: float = 0.4) -> float:
-    """Share of the peak learning rate: warm up, hold, then fall linearly to zero over the last `decay` share of the steps."""
-    return min(1.0, (step + 1) / warmup, (steps - step) / (decay * steps))
-
-
 def _optimisers(network: torch.nn.Module) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the matrices of the blocks, which halves the steps needed, AdamW for the rest; with their peak rates."""
+    """Muon for the matrices of the blocks, which needs fewer steps, AdamW for the rest; each with its rate at peak 1."""
     matrices = [p for name, p in network.named_parameters() if "layers" in name and p.ndim == 2]
     rest = [p for name, p in network.named_parameters() if not ("layers" in name and p.ndim == 2)]
     muon = torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     return [(muon, 1e-2), (torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0), 3e-3)]
 
 
-def train(out: Path, steps: int, seed: int, start: Path | None = None) -> dict[str, Any]:
-    """Train and save to `out` at every check; returns the figures of the last one."""
-    from transformers import LlamaForCausalLM
-
-    tokenizer = build_tokenizer(vocabulary())
-    words = tokenizer.get_vocab()
-    network = build_network(len(words) - len(SPECIAL), seed)
-    if start is not None:
-        network = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+def run(network: Any, words: dict[str, int], stage: Stage, seed: int, save: Callable[[], None]) -> int:
+    """Train `network` in place for one stage; returns the number of words seen."""
     optimisers = _optimisers(network)
-    step, tokens, began, figures, chunk = 0, 0, time.time(), {}, 0
-    factors = rebalance(evaluate(network, words, 100, derive(seed, "check"))) if start else {}
-    while step < steps:
+    factors = rebalance(evaluate(network, words, 100, derive(seed, "check"))) if stage.name != "first" else {}
+    step, tokens, chunk, began = 0, 0, 0, time.time()
+    while step < stage.steps:
         chunk += 1
-        for ids, part, value in batches(words, factors, derive(seed, "language train", chunk)):
+        weights = {name: factors.get(name, 1.0) * stage.boost.get(name, 1.0) for name in BEHAVIOURS}
+        for ids, part, value in batches(words, weights, derive(seed, "language train", stage.name, chunk), stage.most):
             logits = network(input_ids=ids, attention_mask=own_document(part), use_cache=False).logits[:, :-1]
             loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
             loss = (loss * value[:, 1:].flatten()).sum() / value[:, 1:].sum()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            share = step / stage.steps
+            rate = min(1.0, (step + 1) / stage.warmup) * (stage.peak * (1 - share) + stage.final * share)
             for optimiser, peak in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = peak * rate(step, steps)
+                    group["lr"] = peak * rate
                 optimiser.step()
                 optimiser.zero_grad()
             step, tokens = step + 1, tokens + int((ids > 0).sum())
-            if step % CHECK == 0 or step == steps:
+            if step % CHECK == 0 or step == stage.steps:
                 figures = evaluate(network, words, 100, derive(seed, "check"))
                 factors = rebalance(figures)
-                spent = time.time() - began
-                log.info("step %d tokens %d loss %.4f %.0f s %.0f tok/s", step, tokens, loss.item(), spent, tokens / spent)
+                speed = tokens / (time.time() - began)
+                log.info("%s step %d tokens %d loss %.3f, %.0f tok/s", stage.name, step, tokens, loss.item(), speed)
                 log.info(" ".join(f"{n}={f['accuracy']:.2f}/{f['mass']:.2f}" for n, f in figures.items()))
-                network.save_pretrained(out)
-                tokenizer.save_pretrained(out)
-            if step == steps:
+                save()
+            if step == stage.steps:
                 break
-    return {"steps": steps, "tokens": tokens, "seed": seed, "seconds": round(time.time() - began)}
+    return tokens
+
+
+def train(seed: int = 0, out: Path | None = None, start: Path | None = None, stages: Sequence[str] = ()) -> Any:
+    """Train the network, saving to `out` at every check; `start` and `stages` continue from saved weights."""
+    tokenizer = build_tokenizer(vocabulary())
+    words = tokenizer.get_vocab()
+    network = build_network(len(words) - len(SPECIAL), seed)
+    if start is not None:
+        from transformers import LlamaForCausalLM
+
+        network = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+
+    def save() -> None:
+        if out is not None:
+            network.save_pretrained(out)
+            tokenizer.save_pretrained(out)
+
+    for stage in STAGES:
+        if not stages or stage.name in stages:
+            run(network, words, stage, seed, save)
+    return network
 
 
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description="Train the language organism.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, default=None, help="continue from the weights in this folder")
+    parser.add_argument("--stages", nargs="*", default=(), help="run only these stages")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train(given.out, given.steps, given.seed, given.start)
+    train(given.seed, given.out, given.start, given.stages)
 
 
 if __name__ == "__main__":
