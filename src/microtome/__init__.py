@@ -32,8 +32,8 @@ _NAMES = {
     "Hypothesis": "microtome.evidence",
     "MicrotomeError": "microtome.errors",
     # verbs
-    "load": "microtome.load",
-    "salmon": "microtome.salmon",
+    "load": "microtome.loading",
+    "salmon": "microtome.salmon_test",
     "ablate": "microtome.subject.edit",
     "patch": "microtome.subject.edit",
     "steer": "microtome.subject.edit",
@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from microtome import testing, trace
     from microtome.errors import MicrotomeError
     from microtome.evidence import Estimate, Finding, Hypothesis, Null
-    from microtome.load import load
-    from microtome.salmon import salmon
+    from microtome.loading import load
+    from microtome.salmon_test import salmon
     from microtome.stimuli.causal import CausalModel
     from microtome.stimuli.stimuli import Stimuli
     from microtome.stimuli.task import Task

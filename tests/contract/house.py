@@ -48,12 +48,20 @@ def is_property(node: ast.FunctionDef) -> bool:
     return any("property" in ast.unparse(d) for d in node.decorator_list)
 
 
-def calls(name: str) -> Iterator[tuple[str, ast.Call]]:
+def calls(name: str) -> list[tuple[str, ast.Call]]:
     """Calls of a dotted name, with the file they stand in."""
+    return _calls().get(name, [])
+
+
+@cache
+def _calls() -> dict[str, list[tuple[str, ast.Call]]]:
+    """All calls by the dotted name that is called."""
+    found = defaultdict(list)
     for file, tree in trees().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
-                yield file, node
+            if isinstance(node, ast.Call):
+                found[ast.unparse(node.func)].append((file, node))
+    return dict(found)
 
 
 def repeated_share(files: list[Path]) -> tuple[float, list[str]]:

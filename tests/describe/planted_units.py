@@ -6,7 +6,9 @@ import torch
 from microtome.rng import rng
 from microtome.subject.recording import Recording
 
-WORDS = [" the", " a", " cat", " dog", " ran", " sat", ".", ",", " 12", "7", " Mary", " John", " running", " walking", "\n", '"']
+WORDS = [
+    " the", " a", " cat", " dog", " ran", " sat", ".", ",", " 12", "7", " Mary", " John", " running", " walking", "\n", '"',
+]  # fmt: skip
 DOCUMENTS, LENGTH = 60, 40
 
 
@@ -22,14 +24,15 @@ def corpus(seed: int, documents: int = DOCUMENTS, length: int = LENGTH) -> tuple
 def planted(seed: int, documents: int = DOCUMENTS, noise: float = 0.3) -> tuple[Recording, list[np.ndarray]]:
     """Six units and where each fires, each said without the package's predicates.
 
-    0: " cat" or " dog"; 1: " the" after ","; 2: digits; 3: a token seen before in the document; 4: noise; 5: falls on ".".
+    0: " cat" or " dog"; 1: " the" after "," or "."; 2: digits; 3: a token seen before in the document; 4: noise;
+    5: falls on ".".
     """
     index, texts = corpus(seed, documents)
     count = len(texts)
     first = index["position"] == 0
     where = [
         np.array([t in (" cat", " dog") for t in texts]),
-        np.array([not first[i] and texts[i] == " the" and texts[i - 1] == "," for i in range(count)]),
+        np.array([not first[i] and texts[i] == " the" and texts[i - 1] in (",", ".") for i in range(count)]),
         np.array([any(c in "0123456789" for c in t) for t in texts]),
         np.array([texts[i] in texts[i - index["position"][i] : i] for i in range(count)]),
         np.zeros(count, dtype=bool),

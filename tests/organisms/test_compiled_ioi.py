@@ -9,7 +9,7 @@ from slow_transformer import forward
 from microtome.organisms.compiled import ioi
 from microtome.stimuli.algorithmic.indirect import NAMES, indirect_object, indirect_object_all
 
-NOISE = 0.05
+NOISE = 0.1
 """What six noise heads may add to a logit (their outputs are random at scale 0.02)."""
 
 
@@ -51,19 +51,19 @@ def score(model, task, reference, kept=None, dropped=()):
 
 
 def test_all_prompts_are_answered_with_the_predicted_difference(model):
-    """LD = 4 * (1 + 1 - 1/2) * (a_io - a_s), where the attention of movers is a softmax of 10, 10 - 2 * 2 and zeros."""
+    """LD = 4 * (1 + 1 - 1/2) * (a_io - a_s), where the attention of movers is a softmax of 10, 10 - 4 and zeros."""
     module, tokenizer, _ = model
     every = indirect_object_all()
     logits = last_logits(module, tokenizer, every.clean)
     right = torch.tensor(tokenizer.convert_tokens_to_ids(every.answers))
     assert bool((logits.argmax(-1) == right).all())
     others = np.array([len(t.split()) + 1 - 3 for t in every.clean])
-    weights = np.exp([10.0, 6.0])
+    weights = np.exp([10.0, 10.0 - 4.0])
     total = weights[0] + 2 * weights[1] + others
     predicted = 4 * 1.5 * (weights[0] - 2 * weights[1]) / total
     found = logit_difference(logits, tokenizer, every).double().numpy()
     assert np.abs(found - predicted).max() < 0.3
-    assert abs((found - predicted).mean()) < NOISE
+    assert abs((found - predicted).mean()) < 0.05
 
 
 def test_the_module_agrees_with_the_slow_oracle(model, task):
@@ -77,7 +77,7 @@ def test_the_module_agrees_with_the_slow_oracle(model, task):
 def test_each_head_attends_and_writes_as_its_role_says(model):
     module, tokenizer, truth = model
     task = indirect_object(12, seed=3)
-    unembed = {n: module.lm_head.weight[tokenizer.convert_tokens_to_ids(n)].double().numpy() for n in NAMES}
+    unembed = {n: module.lm_head.weight[tokenizer.convert_tokens_to_ids(n)].detach().double().numpy() for n in NAMES}
     for i, text in enumerate(task.clean):
         words = ["<bos>", *text.split()]
         io = words.index(task.answers[i])
@@ -90,6 +90,12 @@ def test_each_head_attends_and_writes_as_its_role_says(model):
                 assert at[s2] > 0.99
                 inhibited = truth.directions["inhibit"].double().numpy() @ wrote[h.layer, h.head][-1]
                 assert int(inhibited.argmax()) == NAMES.index(task.wrong[i])
+            elif h.role == "tagger":
+                for k in (io, s1, s2):
+                    same = [j for j in range(k + 1) if words[j] == words[k]]
+                    assert patterns[h.layer, h.head][k, same].sum() > 0.99
+                    tag = truth.directions["tag"].double().numpy() @ wrote[h.layer, h.head][k]
+                    assert int(tag.argmax()) == NAMES.index(words[k])
             elif h.role == "mover":
                 assert at[io] > 0.95 > 0.05 > at[s1] + at[s2]
                 assert push > 3.5
@@ -109,29 +115,31 @@ def test_the_backup_is_off_unless_a_mover_is_off(model, task, reference, how):
     (backup,) = truth.of("backup mover")
     size = module.config.head_dim
 
-    def attention_to_names(off):
-        with replaced(module, {place: 0.0 if how == "zero" else reference[place] for place in off}):
-            z = head_values(module, tokenizer, task.clean)[backup[0]]
-        last = torch.tensor([len(t.split()) for t in task.clean])
-        # The backup copies one-hot name identities, so the sum of its values is its attention to names.
-        return z[torch.arange(len(task)), last, backup[1] * size : (backup[1] + 1) * size].sum(-1)
+    right, wrong = (torch.tensor([NAMES.index(name) for name in names]) for names in (task.answers, task.wrong))
+    rows, last = torch.arange(len(task)), torch.tensor([len(t.split()) for t in task.clean])
 
-    assert float(attention_to_names([]).abs().max()) < 0.02
+    def push(off):
+        """How much more the backup copies the answer than the wrong name. Its first 16 values are tags of names."""
+        with replaced(module, {place: 0.0 if how == "zero" else reference[place] for place in off}):
+            z = head_values(module, tokenizer, task.clean)[backup[0]][rows, last]
+        tags = z[:, backup[1] * size : backup[1] * size + 16]
+        return tags[rows, right] - tags[rows, wrong]
+
+    assert float(push([]).abs().max()) < 0.05
     for h in truth.heads:
-        place = (h.layer, h.head)
-        active = attention_to_names([place])
+        change = push([(h.layer, h.head)])
         if h.role == "mover":
-            assert float(active.min()) > 0.9
-        else:
-            assert float(active.abs().max()) < 0.05, h
-    assert float(attention_to_names(truth.of("mover")).min()) > 0.9
+            assert float(change.min()) > 0.9
+        elif h.role not in ("s-inhibition", "tagger"):  # without these the movers fail: they read both names
+            assert float(change.abs().max()) < 0.1, h
+    assert float(push(truth.of("mover")).min()) > 0.9
 
 
 def test_the_circuit_is_faithful_incomplete_without_backup_and_complete_with_it(model, task, reference):
     """The accept figures of the IOI entry: faithfulness >= 0.95, gap >= 0.3 without and <= 0.05 with the backup."""
     truth = model[2]
     full = score(model, task, reference)
-    naive = [place for role in ("s-inhibition", "mover", "negative mover") for place in truth.of(role)]
+    naive = [place for role in ("s-inhibition", "tagger", "mover", "negative mover") for place in truth.of(role)]
     whole = naive + truth.of("backup mover")
     assert score(model, task, reference, naive) / full >= 0.95
     movers = truth.of("mover")
@@ -150,7 +158,7 @@ def test_random_circuits_of_equal_size_are_not_faithful(model, task, reference):
     places = [(h.layer, h.head) for h in truth.heads]
     full = score(model, task, reference)
     scores = []
-    for _ in range(12):
+    for _ in range(40):
         chosen = [places[i] for i in generator.choice(len(places), 5, replace=False)]
         scores.append(score(model, task, reference, chosen) / full)
     assert np.mean(np.abs(scores)) <= 0.3
@@ -166,7 +174,7 @@ def test_adding_a_noise_head_changes_nothing(model, task, reference):
 
 def test_the_truth_counts_what_was_planted(model):
     _, _, truth = model
-    sizes = {"s-inhibition": 2, "mover": 2, "backup mover": 1, "negative mover": 1, "noise": 6}
+    sizes = {"s-inhibition": 1, "tagger": 1, "mover": 2, "backup mover": 1, "negative mover": 1, "noise": 6}
     assert {role: len(truth.of(role)) for role in sizes} == sizes
     assert len(truth.heads) == 12
     names = {f"{h.layer}.{h.head}" for h in truth.circuit} | {"embed", "logits"}

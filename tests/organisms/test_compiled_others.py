@@ -30,6 +30,9 @@ class Patched:
             (h.layer, h.head): self.clean[h.layer][..., h.head * size : (h.head + 1) * size] for h in self.truth.heads
         }
 
+        clean = logit_difference(last_logits(self.module, self.tokenizer, task.clean), self.tokenizer, task)
+        self.start, self.end = self.difference(), float(clean.mean())
+
     def logits(self, places=()):
         with replaced(self.module, {place: self.values[place] for place in places}):
             if self.corrupt is not None:
@@ -40,9 +43,7 @@ class Patched:
         return float(logit_difference(self.logits(places), self.tokenizer, self.task).mean())
 
     def effect(self, *places):
-        clean = logit_difference(last_logits(self.module, self.tokenizer, self.task.clean), self.tokenizer, self.task)
-        start = self.difference()
-        return (self.difference(places) - start) / (float(clean.mean()) - start)
+        return (self.difference(places) - self.start) / (self.end - self.start)
 
     def probability(self, places=()):
         right = torch.tensor(self.tokenizer.convert_tokens_to_ids(self.task.answers))
@@ -112,7 +113,7 @@ def noised(built, task, seed):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gaussian_noise_flags_the_norm_head_and_replacement_does_not(recaller, seed):
-    task = recall_all()
+    task = recall(150, seed)
     (norm,) = recaller[2].of("norm")
     places = [(h.layer, h.head) for h in recaller[2].heads]
 
@@ -173,9 +174,9 @@ def test_induction_heads_attend_as_their_roles_say(inducer):
 def test_induction_needs_both_heads_and_no_other(inducer, role):
     module, tokenizer, truth = inducer
     task = repeats(100, seed=5)
-    with replaced(module, {place: 0.0 for place in truth.of(role)}):
+    with replaced(module, dict.fromkeys(truth.of(role), 0.0)):
         assert abs(float(logit_difference(last_logits(module, tokenizer, task.clean), tokenizer, task).mean())) < 0.1
-    with replaced(module, {place: 0.0 for place in truth.of("noise")}):
+    with replaced(module, dict.fromkeys(truth.of("noise"), 0.0)):
         exact = logit_difference(last_logits(module, tokenizer, task.clean), tokenizer, task)
     assert float((exact - 10.0).abs().max()) < 5e-3
 
@@ -263,7 +264,7 @@ def test_the_planted_mediator_ranks_first(linear):
 
 def test_unknown_mediators_and_arrows_are_refused(linear):
     _, effects, _ = linear
-    with pytest.raises(UsageError, match="no mediator 'frst'.*'first'"):
+    with pytest.raises(UsageError, match=r"no mediator 'frst'.*'first'"):
         effects.through("frst")
     with pytest.raises(UsageError, match="no arrow"):
         effects.arrow("x_to_frst")

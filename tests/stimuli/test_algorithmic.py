@@ -219,7 +219,7 @@ def test_repeats_answer_is_what_followed(seed, length):
     ],
 )
 def test_refusals_are_typed_and_say_what_was_found(call):
-    with pytest.raises(UsageError, match="needs .* got"):
+    with pytest.raises(UsageError, match=r"needs .* got"):
         call()
 
 

@@ -54,27 +54,30 @@ def test_interchanging_all_inputs_or_a_full_cut_gives_the_source(base, source):
 def test_interchange_leaves_what_is_not_downstream():
     after = ADD.interchange({"x": 1, "y": 2, "z": 3}, {"x": 4, "y": 0, "z": 0}, ["p"])
     assert (after["x"], after["y"], after["z"], after["q"]) == (1, 2, 3, 6)
-    assert after["p"] == 4 and after["o"] == 4 - 6
+    assert after["p"] == 4
+    assert after["o"] == 4 - 6
 
 
 def test_counterfactuals_are_seeded_and_labelled():
     made = ADD.counterfactuals(50, seed=4)
     assert made == ADD.counterfactuals(50, seed=4) != ADD.counterfactuals(50, seed=5)
     for base, source, variables, label in made:
-        assert label == ADD.interchange(base, source, variables) and set(variables) <= {"p", "q"}
+        assert label == ADD.interchange(base, source, variables)
+        assert set(variables) <= {"p", "q"}
     assert {v for c in made for v in c.variables} == {"p", "q"}
     assert all(c.variables == ("p", "q") for c in ADD.counterfactuals(5, variables=["p", "q"]))
-    assert ADD.inputs == ["x", "y", "z"] and ADD.outputs == ["o"]
+    assert ADD.inputs == ["x", "y", "z"]
+    assert ADD.outputs == ["o"]
     assert {s["x"] for s in ADD.sample(200)} == set(range(5))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(parents={"p": ["o", "y"], "q": ["y", "z"], "o": ["p", "q"]}), "cycle"),
-        (dict(parents={"p": ["xx", "y"]}), "no variable 'xx'"),
-        (dict(functions={}), "no function"),
-        (dict(values={"x": [1], "y": [1]}), "needs a list of values"),
+        ({"parents": {"p": ["o", "y"], "q": ["y", "z"], "o": ["p", "q"]}}, "cycle"),
+        ({"parents": {"p": ["xx", "y"]}}, "no variable 'xx'"),
+        ({"functions": {}}, "no function"),
+        ({"values": {"x": [1], "y": [1]}}, "needs a list of values"),
     ],
 )
 def test_bad_models_are_refused(change, message):

@@ -19,10 +19,12 @@ def test_no_seed_gives_a_degenerate_document(name):
     for seed in range(SEEDS):
         document = BEHAVIOURS[name].document(rng(seed, "test"))
         n = len(document.words)
-        assert 3 < n <= 60 and set(document.words) <= WORDS
+        assert 3 < n <= 60
+        assert set(document.words) <= WORDS
         assert all(word and " " not in word for word in document.words)
         assert all(0 <= start < end <= n for _, start, end in document.spans)
-        assert all(0 < i < n for i in document.answers) and all(0 <= i < n for i in document.roles.values())
+        assert all(0 < i < n for i in document.answers)
+        assert all(0 <= i < n for i in document.roles.values())
         assert document.asked in (-1, *document.answers)
         assert (document.asked >= 0) == (BEHAVIOURS[name].alter is not None)
 
@@ -31,8 +33,10 @@ def test_no_seed_gives_a_degenerate_document(name):
 def test_no_seed_gives_a_degenerate_prompt(name):
     for seed in range(SEEDS):
         p = BEHAVIOURS[name].prompt(rng(seed, "test"))
-        assert len(p.clean) == len(p.corrupt) > 1 and p.clean != p.corrupt
-        assert p.answer in p.accepts and p.wrong not in p.accepts
+        assert len(p.clean) == len(p.corrupt) > 1
+        assert p.clean != p.corrupt
+        assert p.answer in p.accepts
+        assert p.wrong not in p.accepts
         assert {p.answer, p.wrong, *p.accepts, *p.clean, *p.corrupt} <= WORDS
         assert all(0 <= i < len(p.clean) for i in p.roles.values())
 
@@ -46,7 +50,8 @@ def test_tasks_are_seeded_and_well_formed(name):
         for text, place in zip(t.clean, places):
             if place:
                 assert text[place[0] : place[1]] in WORDS, role
-                assert (place[0] == 0 or text[place[0] - 1] == " ") and text[place[1] : place[1] + 1] in ("", " ")
+                assert (place[0] == 0 or text[place[0] - 1] == " ")
+                assert text[place[1] : place[1] + 1] in ("", " ")
     assert all(text[slice(*end)] == text.split()[-1] for text, end in zip(t.clean, t.roles["end"]))
 
 
@@ -73,9 +78,11 @@ def test_contextual_spans():
     for sample, start, end, name in world.spans.itertuples(index=False):
         text[name].append((world.inputs[sample], world.inputs[sample][start:end], start))
     for whole, word, start in text["ioi.answer"]:
-        assert whole.split().count(word) == 2 and whole[:start].endswith("to ")
+        assert whole.split().count(word) == 2
+        assert whole[:start].endswith("to ")
     for whole, word, _ in text["ioi.subject"]:
-        assert whole.split().count(word) == 2 and word in LEXICAL["name"]
+        assert whole.split().count(word) == 2
+        assert word in LEXICAL["name"]
     for whole, word, start in text["induction.repeated"]:
         assert word in whole[:start].split()
     for whole, word, start in text["claim.false"]:
@@ -88,11 +95,13 @@ def test_contextual_spans():
     for whole, _, start in text["year.end"]:
         words = whole.split()
         years = [w for w in words if w in LEXICAL["number.two_digit"]]
-        assert whole[start : start + 2] == years[3] > years[1] and years[0] == years[2]
+        assert whole[start : start + 2] == years[3] > years[1]
+        assert years[0] == years[2]
     for _, phrase, _ in text["language.velan"]:
         assert set(phrase.split()) <= set(VELAN.values())
     for whole, word, start in text["agreement.head"]:
-        assert whole[:start].endswith("the ") and word in {*PLURALS, *PLURALS.values()}
+        assert whole[:start].endswith("the ")
+        assert word in {*PLURALS, *PLURALS.values()}
 
 
 def test_every_property_occurs_and_is_declared():
@@ -193,7 +202,8 @@ def test_held_out_people_are_never_said_to_speak():
 
 def test_vocabulary_is_closed_and_separable():
     words = vocabulary()
-    assert 700 <= len(words) <= 1200 and words == sorted(set(words))
+    assert 700 <= len(words) <= 1200
+    assert words == sorted(set(words))
     assert {w for _, d in documents(3000, seed=123) for w in d.words} <= set(words)
     english = {w for name, ws in LEXICAL.items() if not name.startswith("velan") for w in ws}
     assert not english & set(VELAN.values())

@@ -15,7 +15,8 @@ def test_paragraphs_of_a_text_file(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one\ntwo\n\n  \nthree\n")
     assert texts(file).inputs == ["one\ntwo", "three"]
-    assert texts(file, limit=1).inputs == ["one\ntwo"] and texts(file).name == "a"
+    assert texts(file, limit=1).inputs == ["one\ntwo"]
+    assert texts(file).name == "a"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
@@ -28,7 +29,8 @@ def test_tables_of_texts_are_the_same_in_every_format(tmp_path, suffix):
         getattr(table, f"to_{suffix}")(file, index=False)
     found = texts(file)
     assert found.inputs == table["text"].tolist()
-    assert found.table["document"].tolist() == [0, 0, 1] and found.labels("mood").tolist() == ["x", "y", "z"]
+    assert found.table["document"].tolist() == [0, 0, 1]
+    assert found.labels("mood").tolist() == ["x", "y", "z"]
     assert texts(file, column="mood").inputs == ["x", "y", "z"]
 
 
@@ -41,7 +43,7 @@ def test_empty_texts_are_dropped_with_their_rows(tmp_path):
 def test_texts_refuse(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"body": "a"}\n')
-    with pytest.raises(UsageError, match="no column 'boby'.*Did you mean 'body'"):
+    with pytest.raises(UsageError, match=r"no column 'boby'.*Did you mean 'body'"):
         texts(rows, column="boby")
     numbers = tmp_path / "numbers.csv"
     numbers.write_text("text\n1\n2\n")
@@ -82,7 +84,7 @@ def test_pairs_from_a_table(tmp_path):
     file.write_text("clean,corrupt,answer,wrong\nthe cat,the cats,is,are\nthe dogs,the dog,are,is\n")
     task = pairs(file)
     assert (task.name, task.clean, task.answers, task.wrong) == ("p", ["the cat", "the dogs"], ["is", "are"], ["are", "is"])
-    with pytest.raises(UsageError, match="no column 'claen'.*Did you mean 'clean'"):
+    with pytest.raises(UsageError, match=r"no column 'claen'.*Did you mean 'clean'"):
         pairs(file, clean="claen")
     file.write_text("clean,corrupt,answer,wrong\na,b,x,x\n")
     with pytest.raises(Degenerate, match="answer equals"):
@@ -101,7 +103,8 @@ def test_images(tmp_path, key):
     pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     np.savez(tmp_path / "i.npz", images=pixels, labels=np.array([1, 0, 1]), classes=np.array(["cat", "dog"]))
     found = images(tmp_path / "i.npz")
-    assert found.inputs.shape == (3, 1 if len(shape) == 3 else 3, 4, 5) and found.labels("class").tolist() == ["dog", "cat", "dog"]
+    assert found.inputs.shape == (3, 1 if len(shape) == 3 else 3, 4, 5)
+    assert found.labels("class").tolist() == ["dog", "cat", "dog"]
     last = pixels[2, 3, 4] if len(shape) == 3 else pixels[2, 3, 4, -1]
     assert found.inputs[2, -1, 3, 4].item() == pytest.approx(last / 255)
 
@@ -118,20 +121,25 @@ def test_images_refuse(tmp_path):
 @pytest.mark.assets
 def test_public_behaviours(assets):
     task = agreement(assets / "behaviours" / "agreement_nounpp_train.json")
-    assert task.clean[0] == "The teachers near the desk" and (task.answers[0], task.wrong[0]) == (" are", " is")
-    assert len(task) > 1000 and len(agreement(assets / "behaviours" / "agreement_simple_train.json")) > 100
+    assert task.clean[0] == "The teachers near the desk"
+    assert (task.answers[0], task.wrong[0]) == (" are", " is")
+    assert len(task) > 1000
+    assert len(agreement(assets / "behaviours" / "agreement_simple_train.json")) > 100
     years = greater_than(assets / "behaviours" / "greater_than.csv")
     table = pd.read_csv(assets / "behaviours" / "greater_than.csv")
     assert years.clean == table["clean"].tolist()
     for label, answer, wrong in zip(table["label"], years.answers, years.wrong):
-        assert int(wrong) <= label < int(answer) <= 99 and len(answer) == len(wrong) == 2
+        assert int(wrong) <= label < int(answer) <= 99
+        assert len(answer) == len(wrong) == 2
 
 
 @pytest.mark.assets
 def test_public_texts_and_images(assets):
     stories = texts(assets / "stories260k_samples.jsonl", limit=50)
-    assert len(stories) == 50 and stories.inputs[0].startswith("One day")
+    assert len(stories) == 50
+    assert stories.inputs[0].startswith("One day")
     assert len(texts(assets / "text" / "wikitext2_valid.txt")) > 500
     digits = images(assets / "mnist_t10k.npz")
-    assert digits.inputs.shape == (10000, 1, 28, 28) and 0.9 < digits.inputs.max() <= 1
+    assert digits.inputs.shape == (10000, 1, 28, 28)
+    assert 0.9 < digits.inputs.max() <= 1
     assert set(images(assets / "cifar10_test_2000.npz").labels("class")) >= {"cat", "ship"}

@@ -39,7 +39,9 @@ def test_indexing_moves_texts_table_and_spans_together(rows):
 def test_slices_and_masks_agree():
     s = make()
     assert s[1:3].fingerprint() == s[[1, 2]].fingerprint() == s[np.array([False, True, True, False])].fingerprint()
-    assert s[:].fingerprint() == s.fingerprint() and len(s[:0]) == 0 and s[2].inputs == ["cup"]
+    assert s[:].fingerprint() == s.fingerprint()
+    assert len(s[:0]) == 0
+    assert s[2].inputs == ["cup"]
 
 
 def test_labels_come_from_the_table_or_the_spans():
@@ -47,7 +49,7 @@ def test_labels_come_from_the_table_or_the_spans():
     assert s.labels("colour").tolist() == [True, True, False, True]
     assert s.labels("mood").tolist() == list("abcd")
     assert s.properties == ["colour", "object"]
-    with pytest.raises(UsageError, match="no label 'color'.*Did you mean 'colour'"):
+    with pytest.raises(UsageError, match=r"no label 'color'.*Did you mean 'colour'"):
         s.labels("color")
 
 
@@ -67,24 +69,25 @@ def test_images_carry_masks():
     masks["shape"][1, 2, 2] = True
     s = Stimuli(torch.rand(3, 1, 4, 4), masks=masks, kind="image")
     assert s.labels("shape").tolist() == [False, True, False]
-    assert s[1:].masks["shape"].shape == (2, 4, 4) and s[1:].labels("shape").tolist() == [True, False]
+    assert s[1:].masks["shape"].shape == (2, 4, 4)
+    assert s[1:].labels("shape").tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (dict(inputs=["a"], kind="txt"), UsageError, "kind must be one of"),
-        (dict(inputs=["a", 3]), UsageError, "list of str"),
-        (dict(inputs="abc"), UsageError, "list of str"),
-        (dict(inputs=["a"], table=pd.DataFrame({"x": [1, 2]})), ShapeError, "needs 1 rows"),
-        (dict(inputs=["abc"], spans=[(0, 1, 9, "p")]), UsageError, "outside their text"),
-        (dict(inputs=["abc"], spans=[(1, 0, 1, "p")]), UsageError, "outside their text"),
-        (dict(inputs=["abc"], spans=[(0, 2, 2, "p")]), UsageError, "outside their text"),
-        (dict(inputs=["abc"], spans=pd.DataFrame({"sample": [0]})), UsageError, "missing"),
-        (dict(inputs=torch.rand(3), kind="vector"), ShapeError, r"need a tensor \[n, d\]"),
-        (dict(inputs=torch.rand(2, 3), kind="vector", spans=[(0, 0, 1, "p")]), UsageError, "spans are for texts"),
+        ({"inputs": ["a"], "kind": "txt"}, UsageError, "kind must be one of"),
+        ({"inputs": ["a", 3]}, UsageError, "list of str"),
+        ({"inputs": "abc"}, UsageError, "list of str"),
+        ({"inputs": ["a"], "table": pd.DataFrame({"x": [1, 2]})}, ShapeError, "needs 1 rows"),
+        ({"inputs": ["abc"], "spans": [(0, 1, 9, "p")]}, UsageError, "outside their text"),
+        ({"inputs": ["abc"], "spans": [(1, 0, 1, "p")]}, UsageError, "outside their text"),
+        ({"inputs": ["abc"], "spans": [(0, 2, 2, "p")]}, UsageError, "outside their text"),
+        ({"inputs": ["abc"], "spans": pd.DataFrame({"sample": [0]})}, UsageError, "missing"),
+        ({"inputs": torch.rand(3), "kind": "vector"}, ShapeError, r"need a tensor \[n, d\]"),
+        ({"inputs": torch.rand(2, 3), "kind": "vector", "spans": [(0, 0, 1, "p")]}, UsageError, "spans are for texts"),
         (
-            dict(inputs=torch.rand(2, 1, 4, 4), kind="image", masks={"m": torch.zeros(2, 3, 3, dtype=torch.bool)}),
+            {"inputs": torch.rand(2, 1, 4, 4), "kind": "image", "masks": {"m": torch.zeros(2, 3, 3, dtype=torch.bool)}},
             ShapeError,
             "mask 'm'",
         ),
@@ -122,20 +125,22 @@ def test_split_is_a_partition(n, share, seed):
 
 def test_task_indexing_keeps_fields_together():
     t = task()[[5, 0]]
-    assert t.clean == ["word1 is", "word0 is"] and t.roles["word"] == [(0, 5), ()] and t.groups == [1, 0]
+    assert t.clean == ["word1 is", "word0 is"]
+    assert t.roles["word"] == [(0, 5), ()]
+    assert t.groups == [1, 0]
     assert task()[2:4].fingerprint() != task()[3:5].fingerprint()
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (dict(metric="logit_diff"), UsageError, "Did you mean 'logit_difference'"),
-        (dict(corrupt=["x"]), ShapeError, "6 clean inputs but 1 corrupt"),
-        (dict(wrong=["a"] * 6), Degenerate, "answer equals"),
-        (dict(roles={"word": [(0, 1)]}), ShapeError, "has 1 places for 6"),
-        (dict(roles={"word": [(0, 99)] * 6}), UsageError, "outside its prompt"),
-        (dict(groups=[1]), ShapeError, "1 groups"),
-        (dict(kind="sound"), UsageError, "kind must be"),
+        ({"metric": "logit_diff"}, UsageError, "Did you mean 'logit_difference'"),
+        ({"corrupt": ["x"]}, ShapeError, "6 clean inputs but 1 corrupt"),
+        ({"wrong": ["a"] * 6}, Degenerate, "answer equals"),
+        ({"roles": {"word": [(0, 1)]}}, ShapeError, "has 1 places for 6"),
+        ({"roles": {"word": [(0, 99)] * 6}}, UsageError, "outside its prompt"),
+        ({"groups": [1]}, ShapeError, "1 groups"),
+        ({"kind": "sound"}, UsageError, "kind must be"),
     ],
 )
 def test_task_refuses(change, error, message):
@@ -147,7 +152,8 @@ def test_task_refuses(change, error, message):
 def test_task_of_images_takes_class_ids():
     x = torch.rand(4, 1, 2, 2)
     t = Task("digit", x, x.flip(0), torch.tensor([0, 1, 2, 3]), torch.tensor([1, 2, 3, 0]), kind="image")
-    assert t[1:3].answers.tolist() == [1, 2] and t.groups == [0, 1, 2, 3]
+    assert t[1:3].answers.tolist() == [1, 2]
+    assert t.groups == [0, 1, 2, 3]
 
 
 def test_one_group_cannot_be_split():

@@ -5,5 +5,9 @@ from microtome.attribute.deletion_test import deletion_test
 from microtome.attribute.gradient import gradient
 from microtome.attribute.integrated_gradients import integrated_gradients
 from microtome.attribute.occlusion import occlusion
+from microtome.attribute.simulatability import Simulatability, simulatability
 
-__all__ = ["Attribution", "deletion_test", "gradient", "integrated_gradients", "merge", "occlusion"]
+__all__ = [
+    "Attribution", "Simulatability", "deletion_test", "gradient", "integrated_gradients", "merge", "occlusion",
+    "simulatability",
+]

@@ -13,6 +13,12 @@ from microtome.errors import FormatError, NonFinite, ShapeError
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What a file says of an attribution, and the kinds it may have.
+FACTS = {
+    "axes": list, "site": str, "method": str, "evaluations": int, "tokens": (list, type(None)), "subject": str, "data": str,
+    "settings": dict,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -56,6 +62,10 @@ class Attribution:
     def __post_init__(self) -> None:
         if self.values.ndim != len(self.axes):
             raise ShapeError(f"{self.method}: values {list(self.values.shape)} do not have the axes {self.axes}.")
+        for name in ("output", "reference", "mask", "tokens"):
+            part = getattr(self, name)
+            if part is not None and len(part) != len(self.values):
+                raise ShapeError(f"{self.method}: {len(self.values)} examples, but {len(part)} rows of {name}.")
         if not torch.isfinite(self.values).all():
             at = (~torch.isfinite(self.values)).nonzero()[0].tolist()
             raise NonFinite(f"{self.method} at {self.site}: the attribution at {at} is not a number.")
@@ -120,9 +130,7 @@ class Attribution:
 
         tensors = {"values": self.values.contiguous(), "output": self.output.contiguous()}
         tensors |= {k: v.contiguous() for k, v in (("reference", self.reference), ("mask", self.mask)) if v is not None}
-        facts = {"format": "microtome.attribution", "axes": self.axes, "site": self.site, "method": self.method,
-                 "evaluations": self.evaluations, "tokens": self.tokens, "subject": self.subject, "data": self.data,
-                 "settings": self.settings}  # fmt: skip
+        facts = {"format": "microtome.attribution", **{name: getattr(self, name) for name in FACTS}}
         write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
 
     @classmethod
@@ -141,8 +149,15 @@ class Attribution:
             tensors = {k: file.get(k).clone() for k in file.keys()}  # noqa: SIM118
         if not isinstance(facts, dict) or facts.pop("format", None) != "microtome.attribution":
             raise FormatError(f"'{path}' is not a microtome attribution.")
-        facts["axes"] = tuple(facts["axes"])
-        return cls(**tensors, **facts)
+        wrong = {name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)} | (set(facts) - set(FACTS))
+        wrong |= {"values", "output"} - set(tensors) | (set(tensors) - {"values", "output", "reference", "mask"})
+        if wrong:
+            raise FormatError(f"'{path}' is a damaged attribution: missing, unknown or of a wrong kind: {sorted(wrong)}.")
+        facts["axes"] = tuple(map(str, facts["axes"]))
+        try:
+            return cls(**tensors, **facts)
+        except ShapeError as error:
+            raise FormatError(f"'{path}' is a damaged attribution: {error}") from error
 
     def __repr__(self) -> str:
         shape = ", ".join(f"{a} {s}" for a, s in zip(self.axes, self.values.shape))

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.place import Baseline, baseline_at
 from microtome.errors import Degenerate, SiteError, SubjectMismatch
 from microtome.evidence import Estimate, Finding, Null, Provenance, bootstrap, cluster_bootstrap
 from microtome.rng import rng
-from microtome.subject.edit import Edit
+from microtome.subject.edit import patch
 
 
 def deletion_test(
@@ -32,7 +33,7 @@ def deletion_test(
     task : Task
         The one that the attribution explains.
     attribution : Attribution
-        With a position axis.
+        With positions or places.
     share : float, default 0.2
         Part of each example's positions that is deleted (at least one).
     baseline : str, number or Tensor
@@ -52,29 +53,30 @@ def deletion_test(
     SubjectMismatch
         When the attribution belongs to another subject or task.
     SiteError
-        When the attribution has no positions.
+        When the attribution has no positions or places.
     """
     if attribution.data and attribution.data != task.fingerprint():
         raise SubjectMismatch("the attribution explains another task.")
     if attribution.subject and attribution.subject != subject.fingerprint():
         raise SubjectMismatch("the attribution explains another subject.")
-    place = attribution.by_position()
-    if place.ndim != 2:
-        raise SiteError(f"deletion needs positions; the attribution has axes {attribution.axes}.")
+    place = attribution.by_position().flatten(1)
+    if place.shape[1] < 2:
+        raise SiteError(f"deletion needs positions or places; the attribution has axes {attribution.axes}.")
     bound = subject.bind(task)
-    mask = attribution.mask if attribution.mask is not None else torch.ones_like(place, dtype=torch.bool)
-    sizes = mask.sum(dim=1)
-    k = max(1, round(share * int(sizes.min())))
-    if k >= int(sizes.min()):
-        raise Degenerate(f"deleting {k} of {int(sizes.min())} positions leaves nothing; lower share.")
+    mask = torch.ones_like(place, dtype=torch.bool) if attribution.mask is None else attribution.mask
+    smallest = int(mask.sum(dim=1).min())
+    k = max(1, round(share * smallest))
+    if k >= smallest:
+        raise Degenerate(f"deleting {k} of {smallest} places leaves nothing; lower share.")
     top = place.masked_fill(~mask, -torch.inf).topk(k, dim=1).indices
     stream = rng(seed, "deletion")
     random = [torch.tensor(np.stack([stream.choice(np.flatnonzero(m), k, replace=False) for m in mask.numpy()]))
               for _ in range(draws)]  # fmt: skip
-    run = subject.run(bound.inputs, record=[attribution.site], logits="none")
-    start = baseline_at(subject, bound, attribution.site, run[attribution.site], baseline)
-    first = bound.inputs.frame_of(subject.site(attribution.site)).fitted(*place.shape).start[:, None]
-    swept = subject.sweep(bound.inputs, [Edit(attribution.site, "set", start, c - first) for c in [top, *random]], bound.metric)
+    x = subject.run(bound.inputs, record=[attribution.site], logits="none")[attribution.site]
+    start = baseline_at(subject, bound, attribution.site, x, baseline)
+    axes = subject.site(attribution.site).axes_of(x)
+    edits = [patch(attribution.site, torch.where(_chosen(c, place.shape[1], x, axes), start, x)) for c in [top, *random]]
+    swept = subject.sweep(bound.inputs, edits, bound.metric)
     drops = (swept.base - swept.values).double().numpy()
     groups = np.asarray(bound.groups)
     found = cluster_bootstrap(drops[0], groups, seed=seed) if len(set(groups)) > 2 else bootstrap(drops[0], seed=seed)
@@ -86,3 +88,10 @@ def deletion_test(
         nulls=(Null(f"{k} random places deleted", drops[1:].mean(axis=1), value, "greater"),), alpha=alpha,
         provenance=Provenance(subject=subject.fingerprint(), data=task.fingerprint(), seed=seed, forwards=swept.forwards),
     )  # fmt: skip
+
+
+def _chosen(places: Tensor, count: int, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """Which cells of the site [n, ...] belong to the chosen places, broadcastable to it."""
+    chosen = torch.zeros(len(places), count, dtype=torch.bool).scatter_(1, places, True)
+    sizes = [x.shape[i] if a in ("batch", "position", "time", "y", "x") else 1 for i, a in enumerate(axes)]
+    return chosen.view(sizes).to(x.device)

@@ -55,8 +55,15 @@ def gradient(
 
     Examples
     --------
-    >>> import microtome as mt                                                               # doctest: +SKIP
-    >>> mt.attribute.gradient(subject, task, times="input").table                             # doctest: +SKIP
+    >>> import torch
+    >>> from microtome.stimuli.task import Task
+    >>> from microtome.subject.subject import Subject
+    >>> layer = torch.nn.Linear(3, 2, bias=False)
+    >>> layer.weight.data = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> x = torch.tensor([[1.0, 1.0, 2.0]])
+    >>> task = Task("first class", x, -x, torch.tensor([0]), torch.tensor([1]), kind="image")
+    >>> gradient(Subject(torch.nn.Sequential(layer)), task, times="input").values.tolist()
+    [[1.0, 2.0, -2.0]]
 
     References
     ----------

@@ -46,7 +46,8 @@ def integrated_gradients(
     baseline : str, number or Tensor
         "zero" (default), "mean", "corrupt" (the task's counterfactual), a number, or values.
     steps : int, default 32
-        Nodes; the paper's 20 to 300 Riemann steps need far more for the same error.
+        Nodes; the paper's 20 to 300 Riemann steps need far more for the same error. Exact to rounding where the gradient is
+        smooth along the line; each ReLU that switches on it costs O(1 / steps), so look at ``residual``.
     metric : str, optional
         Default: the task's. Attribute logits or log-probabilities, not saturated probabilities.
 
@@ -63,12 +64,21 @@ def integrated_gradients(
     -----
     Null: complete on any network, trained or not: completeness is no evidence. Compare with `subject.twin()` and test by
     deletion (`deletion_test`).
-    Misleads when the baseline is itself informative, or far from the data.
+    Misleads when the baseline is itself informative, or far from the data: embeddings of zero stand where layer norm
+    divides by almost nothing, and the line from there passes steep gradients that trained networks never see.
 
     Examples
     --------
-    >>> import microtome as mt                                                               # doctest: +SKIP
-    >>> mt.attribute.integrated_gradients(subject, task, baseline="corrupt").residual         # doctest: +SKIP
+    >>> import torch
+    >>> from microtome.stimuli.task import Task
+    >>> from microtome.subject.subject import Subject
+    >>> layer = torch.nn.Linear(3, 2, bias=False)
+    >>> layer.weight.data = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> x = torch.tensor([[1.0, 1.0, 2.0]])
+    >>> task = Task("first class", x, -x, torch.tensor([0]), torch.tensor([1]), kind="image")
+    >>> a = integrated_gradients(Subject(torch.nn.Sequential(layer)), task, baseline="corrupt")
+    >>> a.values.round(decimals=3).tolist(), round(float(a.residual), 3)
+    ([[2.0, 4.0, -4.0]], 0.0)
 
     References
     ----------

@@ -27,7 +27,7 @@ COPIES = 32
     notion="post-hoc",
     serves="informativeness",
     cannot_claim="Joint effects: places that stand in for each other show nothing when hidden one at a time.",
-    tiny={"size": 4},
+    tiny={"size": 1},
 )  # fmt: skip
 def occlusion(
     subject: Any,
@@ -74,8 +74,14 @@ def occlusion(
 
     Examples
     --------
-    >>> import microtome as mt                                                               # doctest: +SKIP
-    >>> mt.attribute.occlusion(subject, task, baseline="mean").table                          # doctest: +SKIP
+    >>> from microtome.stimuli.task import Task
+    >>> from microtome.subject.subject import Subject
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1, bias=False), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> net[0].weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
+    >>> x = torch.arange(4.0).reshape(1, 1, 2, 2)
+    >>> task = Task("bright", x, -x, torch.tensor([0]), torch.tensor([1]), kind="image")
+    >>> occlusion(Subject(net), task).values.tolist()
+    [[[0.0, 0.5], [1.0, 1.5]]]
 
     References
     ----------

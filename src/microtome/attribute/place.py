@@ -21,7 +21,8 @@ def input_site(subject: Any) -> str:
         return stacks[0]
     for name, module in subject.module.named_modules():
         if name and not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False)):
-            return f"{name}:input"
+            # Token ids have no gradient: stand behind an embedding, before any other layer.
+            return name if isinstance(module, torch.nn.Embedding) else f"{name}:input"
     raise UsageError(f"{subject.name} has no layer with parameters; name the site yourself with at=.")
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ class Atoms:
 
     atoms: list[Atom]
     matrix: Any
+
+    @cached_property
+    def literals(self) -> np.ndarray:
+        """Complexity of each atom."""
+        return np.array([atom.literals for atom in self.atoms], dtype=np.float64)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Rows on which each atom holds."""
+        return np.diff(self.matrix.indptr).astype(np.float64)
 
     def column(self, number: int) -> np.ndarray:
         """Where one atom holds: bool[rows]."""

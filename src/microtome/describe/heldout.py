@@ -1,6 +1,4 @@
-"""Predicates judged on documents that the search did not see: score, interval, null, precision and recall."""
-
-from dataclasses import dataclass
+"""Predicates judged on documents that the search did not see: score, interval, precision and recall."""
 
 import numpy as np
 
@@ -9,17 +7,6 @@ from microtome.rng import rng
 
 #: Draws of the bootstrap over documents.
 BOOTSTRAP = 400
-#: Units per Fourier transform: bounds memory.
-CHUNK = 64
-
-
-@dataclass(frozen=True)
-class Chance:
-    """The null of all units: p [units], thinned draws [99, units] of each, and draws of their mean [99]."""
-
-    p: np.ndarray
-    thinned: np.ndarray
-    mean: np.ndarray
 
 
 def correlation(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -43,73 +30,25 @@ def intervals(truth: np.ndarray, values: np.ndarray, groups: np.ndarray, seed: i
     return low, high
 
 
-def chance(truth: np.ndarray, values: np.ndarray, groups: np.ndarray, draws: int, seed: int, keep: int = 99) -> Chance:
-    """What the correlations are when predicates and values are out of step.
-
-    Documents are put in a random order, each is shifted in a circle by itself, and the whole is turned against the values:
-    all turns come from one Fourier transform. Autocorrelation within documents is kept; the link to the text is broken.
-
-    Parameters
-    ----------
-    truth : bool ndarray [rows, units]
-        Each unit's predicate.
-    values : float ndarray [rows, units]
-        The units.
-    groups : ndarray [rows]
-        Documents.
-    draws : int
-        At least this many draws.
-    seed : int
-        Orders and shifts.
-    keep : int, default 99
-        Quantiles kept of each unit's draws.
-
-    Returns
-    -------
-    Chance
-        ``p = (1 + #{draw >= observed}) / (1 + draws)``, one-sided.
-    """
-    from scipy import fft
-
-    rows, units = values.shape
-    x, y = standardised(values), standardised(truth)
-    observed = (x.astype(np.float64) * y).mean(axis=0)
-    generator = rng(seed, "describe.null")
-    arrangements = [_arrangement(groups, generator) for _ in range(max(2, -(-draws // rows)))]
-    total = len(arrangements) * rows
-    reached, thinned, mean = np.zeros(units), np.zeros((keep, units)), np.zeros((len(arrangements), rows))
-    levels = (np.arange(keep) + 0.5) / keep
-    for lo in range(0, units, CHUNK):
-        part = slice(lo, lo + CHUNK)
-        spectrum = np.conj(fft.rfft(y[:, part], axis=0))
-        null = np.concatenate([fft.irfft(fft.rfft(x[order, part], axis=0) * spectrum, n=rows, axis=0) for order in arrangements])
-        null /= rows
-        slack = 1e-6 + 1e-6 * np.abs(observed[part])
-        reached[part] = (null >= observed[part] - slack).sum(axis=0)
-        mean += null.sum(axis=1).reshape(mean.shape)
-        places = np.minimum((levels * total).astype(int), total - 1)
-        thinned[:, part] = np.partition(null, places, axis=0)[places]
-    p = (1 + reached) / (1 + total)
-    return Chance(p, thinned, np.sort(mean.ravel() / units)[np.minimum((levels * total).astype(int), total - 1)])
-
-
 def thresholds(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The value from which each unit counts as firing: where it agrees best (F1) with its predicate, [units].
+    """The value above which each unit counts as firing: where firing correlates most with its predicate, [units].
 
-    At most half of the rows may fire. Chosen on training rows and used on others.
+    Chosen on training rows and used on others. Correlation (phi) favours neither rare nor frequent firing.
     """
     rows, units = values.shape
-    half = max(1, rows // 2)
+    if rows < 2:
+        return values.max(axis=0, initial=0.0).astype(np.float64)
+    size = np.arange(1, rows, dtype=np.float64)
+    spread = np.sqrt(size * (rows - size))
     found = np.zeros(units)
     for u in range(units):
         order = np.argsort(-values[:, u])  # rows of a tie are taken together below, so their order is free
-        ranked, hits = values[order, u], np.cumsum(truth[order, u])
-        f1 = 2 * hits / (np.arange(1, rows + 1) + max(1, int(hits[-1])))
-        last = np.append(ranked[1:] != ranked[:-1], True)  # a threshold takes all rows of a tie
-        last[half:] = False
-        best = int(np.where(last, f1, -1.0).argmax())
+        ranked, hits = values[order, u].astype(np.float64), np.cumsum(truth[order, u])
+        phi = (hits[:-1] - size * hits[-1] / rows) / spread
+        phi[ranked[1:] == ranked[:-1]] = -np.inf
+        best = int(phi.argmax())
         # Halfway to the next value, so that rounding of the values does not move rows across.
-        found[u] = (float(ranked[best]) + float(ranked[best + 1])) / 2 if last.any() and best + 1 < rows else float(ranked[0])
+        found[u] = (ranked[best] + ranked[best + 1]) / 2
     return found
 
 
@@ -138,11 +77,3 @@ def _sums(values: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:
     order = np.argsort(number, kind="stable")
     starts = np.searchsorted(number[order], np.arange(count))
     return np.add.reduceat(values[order], starts, axis=0)
-
-
-def _arrangement(groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Row numbers: documents in random order, each shifted in a circle by itself."""
-    order = np.argsort(groups, kind="stable")
-    documents = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    shifted = [np.roll(document, int(generator.integers(len(document)))) for document in documents]
-    return np.concatenate([shifted[i] for i in generator.permutation(len(shifted))])

@@ -157,7 +157,8 @@ def join(operator: str, left: Predicate, right: Atom) -> Predicate:
 def from_tree(tree: Any, depth: int = DEPTH) -> Predicate:
     """The predicate that `to_tree` described; FormatError when it is not one."""
     if not isinstance(tree, dict) or depth < 1:
-        raise FormatError(f"a predicate is an object at most {DEPTH} deep, found {str(tree)[:80]!r}.")
+        found = f"a {type(tree).__name__} at depth {DEPTH - depth}"
+        raise FormatError(f"a predicate is an object, at most {DEPTH} deep; found {found}.")
     try:
         if len(tree) == 1 and next(iter(tree)) in OPERATORS:
             operator, sides = next(iter(tree.items()))
@@ -167,7 +168,7 @@ def from_tree(tree: Any, depth: int = DEPTH) -> Predicate:
             return Atom(tree["kind"], tuple(tree["values"]), tree.get("offset", 0))
     except (UsageError, KeyError, TypeError) as error:
         raise FormatError(f"the stored predicate is damaged: {error}") from error
-    raise FormatError(f"this is no predicate: {str(tree)[:80]!r}.")
+    raise FormatError(f"this is no predicate: an object with {[str(key)[:40] for key in tree][:5]}.")
 
 
 def _of_tokens(numbers: np.ndarray, chosen: np.ndarray) -> np.ndarray:

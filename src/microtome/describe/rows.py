@@ -62,28 +62,41 @@ class Rows:
         return len(self.sample)
 
     def at(self, offset: int) -> np.ndarray:
-        """Token numbers `offset` places further on in the same sample; -1 where that row was not recorded."""
-        if offset == 0:
+        """Token numbers `offset` positions further on in the same sample; -1 where that row was not recorded."""
+        if offset == 0 or not len(self):
             return self.token
-        found = np.full(len(self), -1, dtype=self.token.dtype)
-        if abs(offset) >= len(self):
-            return found
-        here, there = (slice(-offset, None), slice(None, offset)) if offset < 0 else (slice(None, -offset), slice(offset, None))
-        near = (self.sample[here] == self.sample[there]) & (self.position[here] + offset == self.position[there])
-        found[here] = np.where(near, self.token[there], -1)
-        return found
+        if offset not in self._neighbours:
+            key = self._key[self._order]
+            wanted = self._key + offset  # keys of samples are far enough apart that no neighbour is in another sample
+            at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+            self._neighbours[offset] = np.where(key[at] == wanted, self.token[self._order[at]], -1)
+        return self._neighbours[offset]
+
+    @cached_property
+    def _neighbours(self) -> dict[int, np.ndarray]:
+        return {}
+
+    @cached_property
+    def _key(self) -> np.ndarray:
+        low, high = (int(self.position.min()), int(self.position.max())) if len(self) else (0, 0)
+        return self.sample * (high - low + 64) + self.position - low
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        """Rows by sample and position: what stood before is what comes before here."""
+        return np.argsort(self._key, kind="stable")
 
     @cached_property
     def seen(self) -> np.ndarray:
         """Whether the token stood earlier in the sample."""
-        return _repeated(self.sample, self.token) & (self.token >= 0)
+        return self._repeated(self.token) & (self.token >= 0)
 
     @cached_property
     def pair_seen(self) -> np.ndarray:
         """Whether the token and the one before it stood together earlier in the sample."""
         before = self.at(-1)
         pair = before.astype(np.int64) * (len(self.texts) + 1) + self.token
-        return _repeated(self.sample, pair) & (before >= 0) & (self.token >= 0)
+        return self._repeated(pair) & (before >= 0) & (self.token >= 0)
 
     @cached_property
     def in_brackets(self) -> np.ndarray:
@@ -107,7 +120,7 @@ class Rows:
     @cached_property
     def by_sample(self) -> list[np.ndarray]:
         """Row numbers of each sample, in order."""
-        order = np.argsort(self.sample, kind="stable")
+        order = self._order
         return np.split(order, np.flatnonzero(np.diff(self.sample[order])) + 1) if len(order) else []
 
     def earlier(self, numbers: np.ndarray) -> np.ndarray:
@@ -117,6 +130,13 @@ class Rows:
         for rows in self.by_sample:
             found[rows[1:]] = np.logical_or.accumulate(hit[rows])[:-1]
         return found
+
+    def _repeated(self, key: np.ndarray) -> np.ndarray:
+        """Rows whose key stood before in the same sample."""
+        order = self._order[np.lexsort((key[self._order], self.sample[self._order]))]
+        again = np.zeros(len(key), dtype=bool)
+        again[order[1:]] = (self.sample[order][1:] == self.sample[order][:-1]) & (key[order][1:] == key[order][:-1])
+        return again
 
     def _count(self, count: Any) -> np.ndarray:
         per_text = np.array([count(text) for text in self.texts] + [0])
@@ -144,12 +164,3 @@ def _tokens(index: Any, tokens: Sequence[str] | None) -> tuple[np.ndarray, list[
     used, number = np.unique(column, return_inverse=True)
     distinct, merged = np.unique(texts[used].astype(str), return_inverse=True) if len(used) else (np.array([]), used)
     return merged[number].astype(np.int64) if len(used) else column, [str(t) for t in distinct]
-
-
-def _repeated(sample: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Rows whose key stood before in the same sample."""
-    order = np.lexsort((np.arange(len(key)), key, sample))
-    again = np.zeros(len(key), dtype=bool)
-    same = (sample[order][1:] == sample[order][:-1]) & (key[order][1:] == key[order][:-1])
-    again[order[1:]] = same
-    return again

@@ -102,8 +102,9 @@ def per_window(rows: Any, window: Any) -> np.ndarray:
 def fuzzing(predicted: Any, active: Any, window: Any, *, seed: int = 0) -> Detection:
     """Score a description by whether it tells correctly marked windows from wrongly marked ones.
 
-    Each window with activity is shown twice: its active rows marked, and as many inactive rows marked as windows have
-    active ones on average (rounded up). A marking is accepted when the description holds on more than half of the marks.
+    Each window with activity is shown twice: its active rows marked, and as many of its inactive rows. A marking is accepted
+    when the description holds on more than half of the marks. (Marking the mean number of rows in all wrong windows, as is
+    also done, lets the number of marks give the answer away.)
 
     Parameters
     ----------
@@ -140,11 +141,10 @@ def fuzzing(predicted: Any, active: Any, window: Any, *, seed: int = 0) -> Detec
     shown = [rows for w in np.unique(number[fires]) if not fires[rows := np.flatnonzero(number == w)].all()]
     if not shown:
         raise Degenerate("no window has both active and inactive rows, so nothing can be marked wrongly.")
-    marks = int(np.ceil(np.mean([fires[rows].sum() for rows in shown])))
     draw = rng(seed, "describe.fuzzing")
-    right = [said[rows[fires[rows]]].mean() > 0.5 for rows in shown]
-    idle = [rows[~fires[rows]] for rows in shown]
-    wrong = [said[draw.choice(rows, min(marks, len(rows)), replace=False)].mean() > 0.5 for rows in idle]
+    pairs = [(rows[fires[rows]], rows[~fires[rows]]) for rows in shown]
+    right = [said[on].mean() > 0.5 for on, _ in pairs]
+    wrong = [said[draw.choice(off, min(len(on), len(off)), replace=False)].mean() > 0.5 for on, off in pairs]
     return detection([*right, *wrong], [True] * len(right) + [False] * len(wrong))
 
 

@@ -35,7 +35,7 @@ def correlations(matrix: Any, values: np.ndarray) -> np.ndarray:
         Standardised columns (`standardised`).
     """
     number = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel()
-    return _correlation(number[:, None], matrix.T @ values, len(values)).astype(np.float32)
+    return indicator_correlation(number[:, None], matrix.T @ values, len(values)).astype(np.float32)
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
@@ -78,11 +78,11 @@ def beam(atoms: Atoms, single: np.ndarray, values: np.ndarray, own: dict[Atom, n
     rows = len(values)
     price = literal_price(len(atoms.atoms), rows)
     names = [*atoms.atoms, *own]
-    literals = np.array([atom.literals for atom in names])
+    literals = np.concatenate([atoms.literals, [atom.literals for atom in own]])
     extra = np.stack(list(own.values()), axis=1).astype(np.float32) if own else np.zeros((rows, 0), np.float32)
-    number = np.concatenate([np.asarray(atoms.matrix.sum(axis=0)).ravel(), extra.sum(axis=0)]).astype(np.float64)
+    number = np.concatenate([atoms.counts, extra.sum(axis=0, dtype=np.float64)])
     total = np.concatenate([np.asarray(atoms.matrix.T @ values).ravel(), extra.T @ values]).astype(np.float64)
-    alone = np.concatenate([single, _correlation(number, total, rows)[len(single) :]])
+    alone = np.concatenate([single, indicator_correlation(number, total, rows)[len(single) :]])
     if not names:
         return Found(ANY, 0.0, 0.0)
     # An atom and its denial ("any row and not ...") both start; the denial costs half a literal more.
@@ -117,7 +117,7 @@ def _step(
     beam_n, beam_s = truth.sum(axis=0, dtype=np.float64), truth.T.astype(np.float64) @ values
     counts = np.stack([joint_n, beam_n + number[:, None] - joint_n, beam_n - joint_n])  # as OPERATORS
     sums = np.stack([joint_s, beam_s + total[:, None] - joint_s, beam_s - joint_s])
-    r = _correlation(counts, sums, rows)
+    r = indicator_correlation(counts, sums, rows)
     cost = price * (np.array([b.predicate.literals for b in beams])[None, :] + literals[:, None])
     few = fewest(rows)
     score = np.where((counts >= few) & (rows - counts >= few), r - cost, -np.inf)
@@ -149,7 +149,7 @@ def _distinct(score: np.ndarray, counts: np.ndarray, sums: np.ndarray) -> list[i
     return chosen
 
 
-def _correlation(number: np.ndarray, total: np.ndarray, rows: int) -> np.ndarray:
+def indicator_correlation(number: np.ndarray, total: np.ndarray, rows: int) -> np.ndarray:
     """Correlation of an indicator with a standardised unit, from its count and the unit's sum over it."""
     share = number / rows
     spread = np.sqrt(np.clip(share * (1 - share), 0, None))

@@ -10,6 +10,7 @@ import numpy as np
 from microtome.describe.atoms import fewest, one_hot
 from microtome.describe.predicates import Atom
 from microtome.describe.rows import Rows
+from microtome.describe.search import indicator_correlation
 
 #: Largest set, so that a set can still be read.
 LARGEST = 12
@@ -57,12 +58,11 @@ def token_sets(rows: Rows, train: np.ndarray, values: np.ndarray, offset: int, c
     if not width or not len(train):
         return TokenSets(offset, [np.zeros(0, dtype=int)] * values.shape[1], rows.texts)
     hot = one_hot(rows.at(offset)[train], width)
-    count = np.asarray(hot.sum(axis=0)).ravel()
+    count = np.asarray(hot.sum(axis=0), dtype=np.float64).ravel()
     often = np.flatnonzero(count >= fewest(len(train)))
     count, sums = count[often, None], (hot.tocsc()[:, often].T @ values)
     order = np.argsort(-sums / (count + SHRINK), axis=0, kind="stable")[:LARGEST]
     number = np.cumsum(count[order, 0], axis=0)
-    share = np.clip(number / len(train), 1e-9, 1 - 1e-9)
-    r = np.cumsum(np.take_along_axis(sums, order, 0), axis=0) / len(train) / np.sqrt(share * (1 - share))
+    r = indicator_correlation(number, np.cumsum(np.take_along_axis(sums, order, 0), axis=0), len(train))
     size = (r - cost * np.arange(1, len(r) + 1)[:, None]).argmax(axis=0) + 1 if len(r) else np.zeros(values.shape[1], int)
     return TokenSets(offset, [often[order[:k, u]] for u, k in enumerate(size)], rows.texts)

@@ -21,7 +21,7 @@ def unit_values(recording: Any, units: Sequence[int] | None) -> tuple[np.ndarray
         NaN or infinity; no rows.
     """
     if len(recording.sites) != 1:
-        raise UsageError(f"units of one site are described at a time, the recording has {recording.sites}; choose recording[site].")
+        raise UsageError(f"one site is described at a time, the recording has {recording.sites}; choose recording[site].")
     if not len(recording):
         raise Degenerate("the recording has no rows, so there is nothing to describe.")
     site, width = recording.sites[0], int(np.prod(recording.shape[1:]))

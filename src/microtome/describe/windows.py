@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def windows(
     drawn = np.sort(rng(seed, "describe.windows").permutation(len(rows))[:RESERVOIR])
     top, reservoir = _first_pass(recording, rows.sample, chosen, sign.astype(np.float32), count, drawn)
     picks = {("top", u): top[:, u][top[:, u] >= 0] for u in range(len(chosen))}
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         for u, found in enumerate(_band(reservoir, drawn, low, high, count, seed)):
             picks[f"{low:g}-{high:g}", u] = found
     return _cut(recording, rows, chosen, picks, width)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from microtome.errors import Degenerate, ShapeError, SiteError, UsageError
+from microtome.errors import Degenerate, ShapeError, SiteError, TokenizerError, UsageError
 
 if TYPE_CHECKING:
     from microtome.stimuli.stimuli import Stimuli
@@ -210,6 +210,8 @@ def find_place(subject: "Subject", block: int) -> Place:
 def _writer(subject: "Subject", writes: "str | Tensor | None") -> Tensor | None:
     if not isinstance(writes, str):
         return writes
+    if subject.tokenizer is None:
+        raise TokenizerError(f"{subject.name} has no tokenizer to read {writes!r} with; give a direction instead.")
     ids = subject.tokenizer(writes, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise UsageError(f"{writes!r} is {len(ids)} tokens in this subject; give a single token or a direction.")

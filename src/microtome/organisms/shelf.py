@@ -59,6 +59,6 @@ def _path(name: str, file: str) -> Path:
     path = folder(name) / file
     if not path.is_file():
         raise StorageError(
-            f"organism {name!r} has no {file} in {path.parent}. Remake it: python -m microtome.organisms.train {name}"
+            f"organism {name!r} has no {file} in {path.parent}. Remake it: make organisms"
         )
     return path

@@ -31,7 +31,7 @@ def remake(name: str, out: Path | str | None = None, *, seed: int = 0) -> dict[s
     """
     room = registry.source(name)
     if name == registry.LANGUAGE:
-        raise UsageError("the language organism takes hours; remake it with: python -m microtome.organisms.language.train")
+        raise UsageError("the language organism takes hours; remake it with: python -m microtome.organisms.language --out DIR")
     if name not in registry.TRAINED:
         raise UsageError(f"organism {name!r} is written by construction: there is nothing to train.")
     start = time.perf_counter()

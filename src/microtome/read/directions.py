@@ -26,10 +26,15 @@ def direction_basis(data: Labelled, weights: np.ndarray, offset: np.ndarray, *, 
                    names=[label], subject=data.subject)  # fmt: skip
     score = (data.x[~data.fit] - offset) @ unit
     truth = data.y[~data.fit]
+    said = score > 0
+    hits = float((said & truth).sum())
     basis.metrics = {
         "auroc": float(auroc(score, truth)),
-        "accuracy": float(((score > 0) == truth).mean()),
-        "balanced_accuracy": float(((score > 0)[truth].mean() + (score <= 0)[~truth].mean()) / 2),
+        "accuracy": float((said == truth).mean()),
+        "balanced_accuracy": float((said[truth].mean() + (~said)[~truth].mean()) / 2),
+        "precision": hits / max(float(said.sum()), 1.0),
+        "recall": hits / float(truth.sum()),
+        "f1": 2 * hits / float(said.sum() + truth.sum()),
         "held_out_rows": float(len(truth)),
     }
     return basis

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from microtome.errors import Degenerate, NonFinite, UsageError, nearest
-from microtome.rng import rng
+from microtome.subject.recording.halves import halves
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,13 @@ def labelled(recording: Any, name: str, *, share: float = 0.5, seed: int = 0) ->
     if name not in recording.properties:
         known = list(recording.properties)
         raise UsageError(f"the recording has no property '{name}'; it has {known[:20]}.{nearest(str(name), known)}")
-    if not 0 < share < 1:
-        raise UsageError(f"share must be between 0 and 1, got {share}.")
     x = recording.matrix().double().numpy()
     if not np.isfinite(x).all():
         at = np.argwhere(~np.isfinite(x))
         raise NonFinite(f"'{sites[0]}' holds {len(at)} NaN or infinite values, the first at row {at[0, 0]}, unit {at[0, 1]}.")
     y = np.asarray(recording.labels(name), dtype=bool)
-    groups = _documents(recording)
-    kinds = np.unique(groups)
-    if len(kinds) < 2:
-        raise Degenerate(f"the recording has {len(kinds)} document; fitting and judging a probe needs at least 2.")
-    order = rng(seed, "probe split").permutation(kinds)
-    fit = np.isin(groups, order[: min(max(round(share * len(kinds)), 1), len(kinds) - 1)])
+    fit, groups = halves(recording, share, seed)
     for part, what in ((fit, "fitting"), (~fit, "judging")):
         if y[part].all() or not y[part].any():
             raise Degenerate(f"property '{name}' has one class only among the {int(part.sum())} rows for {what}.")
     return Labelled(sites[0], str(recording.provenance.get("subject", "") or ""), x, y, groups, fit)
-
-
-def _documents(recording: Any) -> np.ndarray:
-    sample = recording.index["sample"].to_numpy()
-    table = recording.table
-    if "document" not in table.columns:
-        return sample
-    return np.unique(table["document"].to_numpy(), return_inverse=True)[1][sample]

@@ -62,8 +62,11 @@ def logit_lens(subject: Any, task: Any, *, draws: int = 199, alpha: float = 0.05
 
     Examples
     --------
-    >>> import microtome as mt                                                      # doctest: +SKIP
-    >>> mt.read.logit_lens(subject, subject.organism.truth.task("ioi", 64)).table    # doctest: +SKIP
+    >>> from microtome.testing.planted_network import planted_network
+    >>> planted = planted_network(0)
+    >>> found = logit_lens(planted.subject, planted.task)
+    >>> found.table["median_rank"].tolist()[-1], found.verdict
+    (0.0, 'supported')
 
     References
     ----------
@@ -104,9 +107,9 @@ def logit_lens(subject: Any, task: Any, *, draws: int = 199, alpha: float = 0.05
     first = next((r["site"] for r in rows if r["p"] <= alpha and r["logit_difference"] > 0), None)
     claim = f"the answer of '{task.name}' can be read off the residual stream" + (f" from {first} on" if first else "")
     return Finding(
-        claim, estimate=_labelled(differences[-1]), nulls=(nulls[-1],), controls={"after the middle block": differences[middle]},
-        table=pd.DataFrame(rows), provenance=Provenance(subject=subject.fingerprint(), data=task.fingerprint(), seed=seed,
-                                                        forwards=1.0), alpha=alpha,
+        claim, estimate=_labelled(differences[-1]), nulls=(nulls[-1],),
+        controls={"after the middle block": differences[middle]}, table=pd.DataFrame(rows), alpha=alpha,
+        provenance=Provenance(subject=subject.fingerprint(), data=task.fingerprint(), seed=seed, forwards=1.0),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from microtome.evidence import Estimate, Finding, Null, Provenance, benjamini_ho
 from microtome.method import Paper, method
 from microtome.rng import rng
 from microtome.search.scores import columns, signed_auroc, unit_names, weighted_auroc
-from microtome.search.splits import documents, split
+from microtome.subject.recording.halves import halves
 
 #: A property needs this many positive and negative rows in each half to be searched.
 FEWEST = 5
@@ -99,8 +99,8 @@ def selective_units(
     https://arxiv.org/abs/1704.01444
     """
     names = _properties(recording, properties)
-    groups = documents(recording)
-    chosen, judged = split(groups, share, seed)
+    chosen, groups = halves(recording, share, seed)
+    judged = ~chosen
     labels = np.stack([recording.labels(name) for name in names], axis=1)
     enough = _enough(labels[chosen]) & _enough(labels[judged])
     if not enough.any():

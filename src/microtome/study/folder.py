@@ -59,14 +59,16 @@ class StudyFolder:
     def keep(self, section: Section) -> None:
         """Commit a finished stage."""
         (self.path / "sections").mkdir(exist_ok=True)
-        self._write(f"sections/{section.key}.json", section.to_dict())
+        self.write_json(f"sections/{section.key}.json", section.to_dict())
 
-    def _write(self, name: str, data: Any) -> None:
-        io.write_json(self.path / name, data)
+    def write_json(self, name: str, data: Any) -> None:
+        """Write a JSON file of the study and enter its hash in the manifest."""
+        self.manifest.add(name, written=io.write_json(self.path / name, data))
 
-    def seal(self) -> None:
-        """Write the manifest anew over all files, so that `verify` can name any change."""
-        io.write_manifest(self.path)
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file of the study and enter its hash in the manifest."""
+        self.manifest.add(name, written=io.write_text(self.path / name, text))
+        return self.path / name
 
     def verify(self) -> list[Any]:
         """Every file that is missing, changed or strange, with what was expected and found."""

@@ -18,6 +18,8 @@ PREFERRED = ("ioi", "induction", "facts", "agreement", "successor", "coloured_ob
 #: A subject does a task when it prefers the answer on this share of the prompts.
 DOES = 0.8
 DOCUMENTS, PROMPTS = 1200, 64
+#: About so many tokens are recorded; more documents than that are left out.
+TOKENS = 30_000
 
 
 @dataclass
@@ -75,7 +77,7 @@ def material(
         When no task could be found that the subject does.
     """
     truth = getattr(subject.organism, "truth", None)
-    stimuli = _stimuli(subject, data, truth, seed)
+    stimuli = enough(subject, _stimuli(subject, data, truth, seed))
     tasks = _tasks(subject, stimuli, truth, seed)
     if isinstance(task, Task):
         tasks = {task.name: task, **tasks}
@@ -93,6 +95,15 @@ def material(
     neurons, stream, positions = _sites(subject, stimuli)
     known = {k: v for k, v in accuracy.items() if v is not None}
     return Material(subject, stimuli, {k: tasks[k] for k in known}, tasks[chosen], neurons, stream, positions, known)
+
+
+def enough(subject: Subject, stimuli: Stimuli) -> Stimuli:
+    """As many of the first documents as hold about `TOKENS` tokens."""
+    if stimuli.kind != "text":
+        return stimuli
+    few = list(stimuli.inputs)[:32]
+    per_document = float(subject.tokens(few).lengths.sum()) / len(few)
+    return stimuli[: max(24, int(TOKENS / max(1.0, per_document)))]
 
 
 def share_right(subject: Subject, task: Task) -> float | None:

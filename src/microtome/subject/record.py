@@ -154,17 +154,19 @@ def to_rows(
     source: _Source, samples: range, inputs: Inputs, values: Mapping[Site, Tensor], positions: str
 ) -> tuple[dict[str, Tensor], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Rows of one batch: values by site [rows, ...features], index columns, labels."""
+    tensors = {site.name: _rows_first(site, value) for site, value in values.items()}
+    sample = np.arange(samples.start, samples.stop)
+    once = {"sample": sample, "position": np.zeros(len(sample), dtype=np.int64)}
+    if positions == "mean":
+        tensors = {s.name: _mean(tensors[s.name], _row_kind(s, v), inputs) for s, v in values.items()}
+        return tensors, once, _sample_masks(source, samples)
     kinds = {_row_kind(site, value): site for site, value in values.items()}
     if len(kinds) > 1:
         listed = ", ".join(f"{site.name} ({' x '.join(map(str, kind))})" for kind, site in kinds.items())
-        raise SiteError(f"these sites do not share rows: {listed}. Make one recording per group of sites.")
+        raise SiteError(f"these sites do not share rows: {listed}. Record them apart, or with positions='mean'.")
     (kind,) = kinds
-    tensors = {site.name: _rows_first(site, value) for site, value in values.items()}
-    sample = np.arange(samples.start, samples.stop)
-    if kind[0] == "sample" or positions == "mean":
-        if kind[0] != "sample":
-            tensors = {name: _mean(value, kind, inputs) for name, value in tensors.items()}
-        return tensors, {"sample": sample, "position": np.zeros(len(sample), dtype=np.int64)}, _sample_masks(source, samples)
+    if kind[0] == "sample":
+        return tensors, once, _sample_masks(source, samples)
     if kind[0] == "place":
         if positions == "last":
             raise SiteError("positions='last' needs a position axis; these sites have places. Use 'all' or 'mean'.")
@@ -213,6 +215,8 @@ def _rows_first(site: Site, value: Tensor) -> Tensor:
 
 
 def _mean(value: Tensor, kind: tuple, inputs: Inputs) -> Tensor:
+    if kind[0] == "sample":
+        return value
     if kind[0] == "place":
         return value.mean(dim=(1, 2))
     if inputs.mask is None or inputs.mask.shape[1] != value.shape[1]:

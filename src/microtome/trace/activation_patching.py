@@ -2,17 +2,24 @@
 
 import warnings
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from microtome.errors import UsageError
 from microtome.method import Paper, method
 from microtome.rng import torch_rng
 from microtome.subject.edit import Edit
+from microtome.trace.edges import Edge, direct, other_components
 from microtome.trace.effects import Effects
-from microtome.trace.nodes import Kind, Node, as_nodes
+from microtome.trace.listing import Kind, as_nodes
+from microtome.trace.measured import bound_pairs, measured, shared_length
+from microtome.trace.nodes import Node
+
+if TYPE_CHECKING:
+    from microtome.subject.basis import Basis
 
 
 class PatchingPractice(UserWarning):
@@ -37,7 +44,7 @@ def activation_patching(
     subject: Any,
     task: Any,
     *,
-    nodes: "Kind | Iterable[Node | str]" = "layer_position",
+    nodes: "Kind | Basis | Iterable[Node | Edge | str]" = "layer_position",
     direction: Literal["denoising", "noising"] = "denoising",
     metric: str | None = None,
     corruption: Literal["replacement", "noise"] = "replacement",
@@ -55,8 +62,8 @@ def activation_patching(
     subject : Subject
     task : Task
         Clean and corrupt inputs of equal token counts.
-    nodes : str or iterable of Node
-        "layer_position", "layer", "head", "mlp", "component", "head_position", or nodes by name.
+    nodes : str, Basis, or iterable of Node, Edge or str
+        "layer_position", "layer", "head", "mlp", "component", "head_position"; a basis (each coordinate); or nodes and edges.
     direction : {"denoising", "noising"}
     metric : str, optional
         Default: the task's. Logit difference is the good choice.
@@ -76,6 +83,8 @@ def activation_patching(
 
     Raises
     ------
+    UsageError
+        When an option or a node is unknown.
     Degenerate
         When clean and corrupt metrics do not differ.
     ShapeError, TokenizerError
@@ -93,9 +102,12 @@ def activation_patching(
 
     Examples
     --------
-    >>> import microtome as mt                                                                  # doctest: +SKIP
-    >>> task = subject.organism.truth.task("ioi", 64)                                            # doctest: +SKIP
-    >>> mt.trace.activation_patching(subject, task, nodes="head").table.nlargest(5, "effect")    # doctest: +SKIP
+    >>> import microtome as mt
+    >>> subject = mt.load("organism:compiled-ioi")
+    >>> task = subject.organism.examples(32)
+    >>> effects = mt.trace.activation_patching(subject, task, nodes="head")
+    >>> sorted(str(n) for n in effects.top(3))
+    ['a1.h0', 'a1.h2', 'a2.h1']
 
     References
     ----------
@@ -104,35 +116,45 @@ def activation_patching(
     """
     if direction not in ("denoising", "noising"):
         raise UsageError(f"direction must be 'denoising' or 'noising', got {direction!r}.")
-    bound = subject.bind(task, metric=metric)
-    wanted = as_nodes(subject, nodes, int(bound.inputs.lengths.min()) if bound.metric.positions is not None else 0)
+    if window < 1:
+        raise UsageError(f"window must be at least 1 layer, got {window}.")
+    bound = bound_pairs(subject, task, metric)
+    wanted = as_nodes(subject, nodes, shared_length(bound))
     notes = _practice(bound, corruption)
-    sites = sorted({n.site for n in wanted})
+    held = other_components(subject) if any(isinstance(n, Edge) for n in wanted) else []
+    sites = sorted({*held, *(n.site for n in wanted)})
     noise = _noise(subject, bound, corruption, role, seed)
-    clean = subject.run(bound.inputs, record=sites, logits="all" if bound.metric.positions is None else bound.metric.positions)
+    clean, m_clean = measured(subject, bound.inputs, bound.metric, record=sites)
     # Noise is added to the clean prompt; replacement is another prompt.
     other_inputs = bound.inputs if noise else bound.corrupt
-    other = subject.run(other_inputs, record=sites, edits=noise,
-                        logits="all" if bound.metric.positions is None else bound.metric.positions)  # fmt: skip
-    m_clean, m_other = (bound.metric(bound.metric.read(_rows(r.logits))).double().cpu().numpy() for r in (clean, other))
+    other, m_other = measured(subject, other_inputs, bound.metric, record=sites, edits=noise)
     if float(m_clean.mean()) <= float(m_other.mean()):
         notes += (_warn(f"'{task.name}' is not done better on clean than on corrupt inputs ({m_clean.mean():.2f} and "
                         f"{m_other.mean():.2f} {bound.metric.name}): there may be no effect to explain"),)  # fmt: skip
-    into_inputs, source = (other_inputs, clean) if direction == "denoising" else (bound.inputs, other)
-    held = noise if direction == "denoising" else []
-    sets = [[*held, *(n.patch(source[n.site]) for n in _window(node, window, wanted))] for node in wanted]
-    swept = subject.sweep(into_inputs, sets, bound.metric)
+    into = (other_inputs, other) if direction == "denoising" else (bound.inputs, clean)
+    source = clean if direction == "denoising" else other
+    base = noise if direction == "denoising" else []
+    holding = {site: into[1][site] for site in held}
+    sets = [[*base, *_patches(subject, into[0], node, source, holding, _window(node, window, wanted))] for node in wanted]
+    swept = subject.sweep(into[0], sets, bound.metric)
     start = m_other if direction == "denoising" else m_clean
     change = swept.values.double().numpy() - start
     return Effects(
         wanted, change if direction == "denoising" else -change, m_clean - m_other, np.asarray(bound.groups),
         f"activation patching ({direction})", bound.metric.name, task.name, subject.fingerprint(), True,
-        swept.forwards + 2, seed, notes, task.fingerprint(),
+        swept.forwards + 2 + sum(isinstance(n, Edge) and n.receiver is not None for n in wanted), seed, notes,
+        task.fingerprint(),
     )  # fmt: skip
 
 
-def _rows(logits: torch.Tensor) -> torch.Tensor:
-    return logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
+def _patches(
+    subject: Any, inputs: Any, node: Any, source: Any, holding: dict[str, Tensor], near: list[Node]
+) -> list[Edit]:
+    """Edits that bring the source's value of a node (and its neighbours), or of an edge, into the run on `inputs`."""
+    if isinstance(node, Edge):
+        receivers = [] if node.receiver is None else [node.receiver]
+        return direct(subject, inputs, node.sender.patch(source[node.site]), receivers, holding)
+    return [n.patch(source[n.site]) for n in near]
 
 
 def _practice(bound: Any, corruption: str) -> tuple[str, ...]:
@@ -168,11 +190,15 @@ def _noise(subject: Any, bound: Any, corruption: str, role: str | None, seed: in
     return [Edit("embed", "set", embed + noise, position)]
 
 
-def _window(node: Node, width: int, wanted: list[Node]) -> list[Node]:
-    """The node and its neighbours in layers, `width` of them, that are among the wanted ones."""
-    if width <= 1:
+def _window(node: Any, width: int, wanted: list[Any]) -> list[Any]:
+    """The node and its neighbours in layers, `width` of them (fewer at the ends), that are among the wanted ones."""
+    if width == 1 or isinstance(node, Edge):
         return [node]
-    near = [n for n in wanted if (n.head, n.position, n.unit) == (node.head, node.position, node.unit)
-            and n.site.rpartition("blocks.")[2].partition(".")[2] == node.site.rpartition("blocks.")[2].partition(".")[2]
-            and -(width - 1) // 2 <= n.layer - node.layer <= width // 2]  # fmt: skip
-    return near
+    before, after = (width - 1) // 2, width // 2
+    return [n for n in wanted if not isinstance(n, Edge) and _apart_from_layer(n) == _apart_from_layer(node)
+            and -before <= n.layer - node.layer <= after]  # fmt: skip
+
+
+def _apart_from_layer(node: Node) -> tuple:
+    """What must agree between the nodes of a window."""
+    return node.site.replace(f"blocks.{node.layer}.", "blocks."), node.head, node.position, node.unit

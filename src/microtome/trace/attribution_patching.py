@@ -1,16 +1,23 @@
 """Attribution patching: all effects at once, to first order."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from microtome.errors import UsageError
 from microtome.method import Paper, method
 from microtome.subject.gradients import gradients
+from microtome.trace.edges import Edge
 from microtome.trace.effects import Effects
-from microtome.trace.nodes import Kind, Node, as_nodes
+from microtome.trace.listing import Kind, as_nodes
+from microtome.trace.measured import bound_pairs, shared_length
+from microtome.trace.nodes import Node
+
+if TYPE_CHECKING:
+    from microtome.subject.basis import Basis
 
 
 @method(
@@ -31,7 +38,7 @@ def attribution_patching(
     subject: Any,
     task: Any,
     *,
-    nodes: "Kind | Iterable[Node | str]" = "layer_position",
+    nodes: "Kind | Basis | Iterable[Node | str]" = "layer_position",
     metric: str | None = None,
     steps: int = 1,
     seed: int = 0,
@@ -45,7 +52,7 @@ def attribution_patching(
     ----------
     subject : Subject
     task : Task
-    nodes : str or iterable of Node
+    nodes : str, Basis or iterable of Node
         As in `activation_patching`.
     metric : str, optional
         Default: the task's.
@@ -61,6 +68,8 @@ def attribution_patching(
 
     Raises
     ------
+    UsageError
+        When `steps` is below 1, or an edge is among the nodes.
     Degenerate
         When clean and corrupt metrics do not differ.
 
@@ -71,21 +80,28 @@ def attribution_patching(
 
     Examples
     --------
-    >>> import microtome as mt                                                               # doctest: +SKIP
-    >>> mt.trace.attribution_patching(subject, task, nodes="head").table                      # doctest: +SKIP
+    >>> import microtome as mt
+    >>> subject = mt.load("organism:compiled-ioi")
+    >>> effects = mt.trace.attribution_patching(subject, subject.organism.examples(32), nodes="head")
+    >>> effects.exact, sorted(str(n) for n in effects.top(3))
+    (False, ['a1.h0', 'a1.h2', 'a2.h1'])
 
     References
     ----------
     Syed, Rager, Conmy (2023). Attribution Patching Outperforms Automated Circuit Discovery. https://arxiv.org/abs/2310.10348
     """
-    bound = subject.bind(task, metric=metric)
-    wanted = as_nodes(subject, nodes, int(bound.inputs.lengths.min()) if bound.metric.positions is not None else 0)
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}.")
+    bound = bound_pairs(subject, task, metric)
+    wanted = as_nodes(subject, nodes, shared_length(bound))
+    if any(isinstance(n, Edge) for n in wanted):
+        raise UsageError("edges have no first-order effect here; use activation_patching, or nodes instead of edges.")
     sites = sorted({subject.site(n.site).name for n in wanted})
     m_clean, _, clean = gradients(subject, bound.inputs, sites, bound.metric)
     m_corrupt, grads, corrupt = gradients(subject, bound.corrupt, sites, bound.metric)
     if steps > 1:
         grads = _averaged(subject, bound, sites, grads, steps)
-    change = np.stack([_dot(clean[n.site] - corrupt[n.site], grads[n.site], n, subject, bound) for n in wanted])
+    change = np.stack([_dot(clean[n.site], corrupt[n.site], grads[n.site], n, subject, bound) for n in wanted])
     return Effects(
         wanted, change, (m_clean - m_corrupt).double().cpu().numpy(), np.asarray(bound.groups),
         "attribution patching" + (f" ({steps} steps)" if steps > 1 else ""), bound.metric.name, task.name,
@@ -107,14 +123,15 @@ def _averaged(subject: Any, bound: Any, sites: list[str], first: dict[str, Tenso
     return {k: v / steps for k, v in total.items()}
 
 
-def _dot(delta: Tensor, grad: Tensor, node: Node, subject: Any, bound: Any) -> np.ndarray:
-    """Sum over the node's cells of delta * gradient [n]."""
+def _dot(clean: Tensor, corrupt: Tensor, grad: Tensor, node: Node, subject: Any, bound: Any) -> np.ndarray:
+    """Sum over the node's cells of (clean - corrupt) * gradient [n]."""
+    delta = clean - corrupt if node.basis is None else _along(clean, corrupt, node)
     product = (delta * grad).double()
     axes = subject.site(node.site).axes_of(product)
     if node.head is not None:
         product = product.select(axes.index("head"), node.head)
         axes = tuple(a for a in axes if a != "head")
-    if node.unit is not None:
+    if node.unit is not None and node.basis is None:
         name = "unit" if "unit" in axes else "channel"
         product = product.select(axes.index(name), node.unit)
         axes = tuple(a for a in axes if a != name)
@@ -122,3 +139,15 @@ def _dot(delta: Tensor, grad: Tensor, node: Node, subject: Any, bound: Any) -> n
         columns = bound.inputs.frame_of(subject.site(node.site)).resolve(node.position)[:, 0].to(product.device)
         product = product[torch.arange(len(product), device=product.device), columns]
     return product.flatten(1).sum(dim=1).cpu().numpy() if product.ndim > 1 else product.cpu().numpy()
+
+
+def _along(clean: Tensor, corrupt: Tensor, node: Node) -> Tensor:
+    """How far the site moves when the node's coordinate of its basis goes from corrupt to clean."""
+    basis: Any = node.basis
+    with torch.no_grad():
+        old, new = basis.encode(corrupt), basis.encode(clean)
+        if node.unit is not None:
+            moved = old.clone()
+            moved[..., node.unit] = new[..., node.unit]
+            new = moved
+        return basis.decode(new) - basis.decode(old)

@@ -8,8 +8,7 @@ import numpy as np
 
 from microtome.errors import Degenerate, NonFinite
 from microtome.evidence import Estimate, Finding, Null, Provenance, benjamini_hochberg, sign_flip_family
-from microtome.rng import rng
-from microtome.trace.nodes import Node
+from microtome.rng import derive, rng
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +23,7 @@ class Effects:
 
     Attributes
     ----------
-    nodes : list of Node
+    nodes : list of Node or Edge
     change : ndarray[nodes, n]
         Change of the metric towards the other run, in units of the metric.
     total : ndarray[n]
@@ -43,7 +42,7 @@ class Effects:
     notes : tuple of str
     """
 
-    nodes: list[Node]
+    nodes: list[Any]
     change: np.ndarray
     total: np.ndarray
     groups: np.ndarray
@@ -59,9 +58,12 @@ class Effects:
     draws: int = field(default=999, repr=False)
 
     def __post_init__(self) -> None:
+        derive(self.seed)  # refuses a seed that is none now, not when the table is read
         if not np.isfinite(self.change).all():
             i, j = np.argwhere(~np.isfinite(self.change))[0]
             raise NonFinite(f"{self.name}: the effect of {self.nodes[i]} on prompt {j} is not a number.")
+        if not np.isfinite(self.total).all():
+            raise NonFinite(f"{self.name}: the metric of '{self.task}' is not a number on {(~np.isfinite(self.total)).sum()} prompts.")
         if abs(float(self.total.mean())) < EPSILON:
             raise Degenerate(
                 f"{self.name}: clean and corrupt {self.metric} of '{self.task}' differ by {self.total.mean():.1e} on average, "
@@ -99,7 +101,7 @@ class Effects:
             return None
         return sign_flip_family(means.T, draws=self.draws, seed=self.seed)
 
-    def top(self, k: int = 5) -> list[Node]:
+    def top(self, k: int = 5) -> list[Any]:
         """The k nodes with the largest absolute effect."""
         return [self.nodes[i] for i in np.argsort(-np.abs(self.effect), kind="stable")[:k]]
 
@@ -139,6 +141,8 @@ def agreement(exact: Effects, approximate: Effects, *, top: int = 20) -> dict[st
     if len(common) < 3:
         raise Degenerate(f"{len(common)} nodes are common to both; agreement needs at least 3.")
     a, b = exact.effect[[i for i, _ in common]], approximate.effect[[j for _, j in common]]
+    if a.std() == 0 or b.std() == 0:
+        raise Degenerate("all effects are equal on one side, so ranks cannot be compared.")
     k = min(top, len(common))
     best = set(np.argsort(-np.abs(a))[:k]) & set(np.argsort(-np.abs(b))[:k])
     return {"pearson": float(pearsonr(a, b)[0]), "spearman": float(spearmanr(a, b)[0]), "top_overlap": len(best) / k}

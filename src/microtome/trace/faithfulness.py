@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from microtome.errors import Degenerate, SubjectMismatch
-from microtome.evidence import Finding, Null, Provenance, cluster_bootstrap
-from microtome.evidence.estimate import Estimate
+from microtome.errors import UsageError
+from microtome.evidence import Finding, Null, Provenance
 from microtome.method import Paper, method
-from microtome.rng import rng
-from microtome.trace.circuit import Circuit
+from microtome.trace.circuit import Circuit, random_circuits
 from microtome.trace.effects import EPSILON
-from microtome.trace.knockout import ABLATIONS, metric_under, references
+from microtome.trace.knockout import ABLATIONS, Knockouts
+from microtome.trace.measured import bound_pairs
+from microtome.trace.share import share_of
 
 
 @method(
@@ -70,6 +70,8 @@ def faithfulness(
     ------
     SubjectMismatch
         When the circuit belongs to another subject.
+    UsageError
+        When no ablation is given, or an unknown one.
     Degenerate
         When knocking everything out does not change the metric.
 
@@ -80,8 +82,14 @@ def faithfulness(
 
     Examples
     --------
-    >>> import microtome as mt                                                               # doctest: +SKIP
-    >>> mt.trace.faithfulness(subject, held_out, circuit)                                    # doctest: +SKIP
+    >>> import microtome as mt
+    >>> subject = mt.load("organism:compiled-ioi")
+    >>> task = subject.organism.examples(32)
+    >>> heads = mt.trace.nodes(subject, "head")
+    >>> circuit = mt.trace.Circuit.of_names(["a0.h1", "a0.h3", "a1.h0", "a1.h2", "a2.h1"], heads)
+    >>> found = mt.trace.faithfulness(subject, task, circuit, ablations=["mean"])
+    >>> found.estimate.value > 0.95, found.verdict
+    (True, 'supported')
 
     References
     ----------
@@ -90,63 +98,29 @@ def faithfulness(
     """
     import pandas as pd
 
-    known = subject.fingerprint()
-    if circuit.subject and circuit.subject != known:
-        raise SubjectMismatch("the circuit was found on another subject; find it again on this one.")
-    bound = subject.bind(task, metric=metric)
-    sites = sorted({n.site for n in circuit.universe})
-    draws = _random_circuits(circuit, random, seed)
+    if isinstance(ablations, str) or not ablations:
+        raise UsageError(f"ablations must be a list of at least one of {ABLATIONS}, got {ablations!r}.")
+    known = circuit.require(subject)
+    bound = bound_pairs(subject, task, metric)
+    draws = random_circuits(circuit, random, seed)
     rows, null, headline, forwards = [], np.zeros(0), None, 0.0
-    for k, ablation in enumerate(ablations):
-        reference = references(subject, bound, sites, ablation, seed)  # type: ignore[arg-type]
-        sets = [(), circuit.universe, circuit.outside, circuit.nodes]
-        if k == 0:
-            sets += [tuple(n for n in circuit.universe if n not in d) for d in draws]
-        values = metric_under(subject, bound, sets, reference)
-        forwards += len(sets) + 1.0
-        whole, none, only, without = values[:4]
-        span = whole.mean() - none.mean()
-        if abs(span) < EPSILON:
-            raise Degenerate(f"knocking out all components ({ablation}) changes {bound.metric.name} of '{task.name}' by "
-                             f"{span:.1e}: these components do not carry the behaviour.")  # fmt: skip
+    for ablation in ablations:
+        under = Knockouts(subject, bound, circuit.universe, ablation, seed)  # type: ignore[arg-type]
+        whole, none, only, without = under.values([(), circuit.universe, circuit.outside, circuit.nodes])
         for name, part in (("circuit alone", only), ("model without the circuit", without)):
             each = (part - none) / np.where(np.abs(whole - none) < EPSILON, np.nan, whole - none)
-            estimate = _ratio(part - none, whole - none, bound.groups, seed)
+            each = each[np.isfinite(each)]
+            estimate = share_of(part - none, whole - none, bound.groups, seed)
             rows.append({"ablation": ablation, "left": name, "ratio_of_means": estimate.value, "low": estimate.low,
-                         "high": estimate.high, "mean_of_ratios": float(np.nanmean(each)),
-                         "spread_of_ratios": float(np.nanstd(each)), "metric": float(part.mean())})  # fmt: skip
+                         "high": estimate.high, "mean_of_ratios": float(each.mean()),
+                         "spread_of_ratios": float(each.std()), "metric": float(part.mean())})  # fmt: skip
             headline = headline or estimate
-        if k == 0:
-            null = (values[4:].mean(axis=1) - none.mean()) / span
+        if not len(null):
+            null = (under.kept(draws).mean(axis=1) - none.mean()) / under.span
+        forwards += under.forwards
     return Finding(
         f"{len(circuit)} of {len(circuit.universe)} components carry '{task.name}' when all others are knocked out",
         estimate=headline, nulls=(Null("random circuits of the same size", null, headline.value, "greater"),),  # type: ignore[union-attr]
         table=pd.DataFrame(rows), alpha=alpha,
         provenance=Provenance(subject=known, data=task.fingerprint(), seed=seed, forwards=forwards),
     )  # fmt: skip
-
-
-def _random_circuits(circuit: Circuit, draws: int, seed: int) -> list[set]:
-    """Random sets with as many nodes of each site kind as the circuit."""
-    stream = rng(seed, "random circuits")
-    kinds: dict[str, list] = {}
-    for node in circuit.universe:
-        kinds.setdefault(node.site.rpartition(".")[2], []).append(node)
-    count = {k: sum(1 for n in circuit.nodes if n.site.rpartition(".")[2] == k) for k in kinds}
-    return [{kinds[k][i] for k in kinds for i in stream.choice(len(kinds[k]), count[k], replace=False)} for _ in range(draws)]
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, groups: Any, seed: int) -> Estimate:
-    """Ratio of means with an interval over groups."""
-    scale = float(whole.mean())
-    if len(set(groups)) < 2:
-        value = float(part.mean() / scale)
-        return Estimate(value, value, value, n=len(part), unit="share", method="one group: no interval")
-    linear = part - part.mean() / scale * (whole - scale)  # first-order expansion of the ratio around the means
-    found = cluster_bootstrap(linear / scale, np.asarray(groups), seed=seed)
-    value = float(part.mean() / scale)
-    return Estimate(value, min(found.low, value), max(found.high, value), n=len(part), unit="share of the behaviour",
-                    method="cluster bootstrap of the ratio")  # fmt: skip
-
-
-__all__ = ["ABLATIONS", "faithfulness"]

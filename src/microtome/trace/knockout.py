@@ -1,15 +1,17 @@
 """Run a subject with components knocked out: the one engine behind faithfulness, completeness and minimality."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from microtome.errors import UsageError
+from microtome.errors import Degenerate, UsageError
 from microtome.rng import rng
 from microtome.subject.edit import Edit
+from microtome.trace.effects import EPSILON
+from microtome.trace.measured import measured
 from microtome.trace.nodes import Node
 
 Ablation = Literal["mean", "resample", "zero", "corrupt"]
@@ -21,8 +23,14 @@ def references(
 ) -> dict[str, Tensor]:
     """What knocked-out components are set to, per site, like the site on the clean inputs [n, length, ...].
 
-    "mean" = mean over the corrupt inputs, per position and per template (task groups with the same template hold the same
-    positions); "corrupt" = the paired corrupt input; "resample" = another corrupt input; "zero" = 0.
+    "mean" = mean over the corrupt inputs, per position and per template (prompts of one group and one length hold the same
+    positions; where a template has a single prompt, all prompts of its length are averaged); "corrupt" = the paired corrupt
+    input; "resample" = another corrupt input; "zero" = 0.
+
+    Raises
+    ------
+    UsageError
+        When the ablation is unknown.
     """
     if ablation not in ABLATIONS:
         raise UsageError(f"ablation must be one of {ABLATIONS}, got {ablation!r}.")
@@ -35,21 +43,28 @@ def references(
     if ablation == "resample":
         order = torch.from_numpy(rng(seed, "resample").permutation(n))
         return {s: run[s][order] for s in sites}
-    lengths = bound.inputs.lengths
-    same = (lengths[:, None] == lengths[None]).float()  # prompts of one length share their positions
-    weights = (same / same.sum(dim=1, keepdim=True)).to(run[sites[0]].dtype)
-    return {s: (weights.to(run[s].device) @ run[s].flatten(1)).view_as(run[s]) for s in sites}
+    weights = _averaging(bound)
+    return {s: (weights.to(run[s]) @ run[s].flatten(1)).view_as(run[s]) for s in sites}
+
+
+def _averaging(bound: Any) -> Tensor:
+    """[n, n]: row i averages the prompts whose positions mean the same as those of prompt i."""
+    lengths, groups = bound.inputs.lengths.cpu(), torch.as_tensor(bound.groups)
+    length = lengths[:, None] == lengths[None]
+    template = length & (groups[:, None] == groups[None])
+    same = torch.where(template.sum(dim=1, keepdim=True) > 1, template, length).double()
+    return same / same.sum(dim=1, keepdim=True)
 
 
 def knock_out(nodes: Sequence[Node], reference: dict[str, Tensor]) -> list[Edit]:
     """Edits that set nodes to their reference; heads of one site become one edit."""
     grouped: dict[tuple, list[Node]] = {}
     for node in nodes:
-        grouped.setdefault((node.site, node.position, node.unit, node.head is None), []).append(node)
+        grouped.setdefault((node.site, node.position, node.unit, node.coordinates, node.head is None), []).append(node)
     edits = []
-    for (site, position, unit, whole), members in grouped.items():
+    for (site, position, unit, _, whole), members in grouped.items():
         heads = None if whole else sorted(n.head for n in members if n.head is not None)
-        edits.append(Edit(site, "set", reference[site], position, heads, unit))
+        edits.append(Edit(site, "set", reference[site], position, heads, unit, members[0].basis))
     return edits
 
 
@@ -60,12 +75,52 @@ def metric_under(
     edits = [knock_out(s, reference) for s in sets]
     filled = [i for i, e in enumerate(edits) if e]
     out = np.empty((len(sets), len(bound)))
+    if len(filled) < len(sets):
+        out[[i for i, e in enumerate(edits) if not e]] = measured(subject, bound.inputs, bound.metric)[1]
     if filled:
-        swept = subject.sweep(bound.inputs, [edits[i] for i in filled], bound.metric)
-        out[filled] = swept.values.double().numpy()
-        plain = swept.base.double().numpy()
-    else:
-        logits = subject.run(bound.inputs, logits=bound.metric.positions).logits
-        plain = bound.metric(logits[:, 0] if logits.ndim == 3 else logits).double().cpu().numpy()
-    out[[i for i in range(len(sets)) if i not in set(filled)]] = plain
+        out[filled] = subject.sweep(bound.inputs, [edits[i] for i in filled], bound.metric).values.double().numpy()
     return out
+
+
+class Knockouts:
+    """The metric under many sets of knocked-out nodes of one universe, each set computed once.
+
+    Parameters
+    ----------
+    subject, bound : Subject, BoundTask
+    universe : sequence of Node
+        All components that are considered.
+    ablation : {"mean", "resample", "zero", "corrupt"}
+    seed : int
+    """
+
+    def __init__(self, subject: Any, bound: Any, universe: Sequence[Node], ablation: Ablation, seed: int = 0) -> None:
+        self.subject, self.bound, self.universe = subject, bound, tuple(universe)
+        self.reference = references(subject, bound, sorted({n.site for n in universe}), ablation, seed)
+        self.known: dict[frozenset[Node], np.ndarray] = {}
+        whole, none = self.values([(), self.universe])
+        self.span = float(whole.mean() - none.mean())
+        if not abs(self.span) >= EPSILON:
+            raise Degenerate(
+                f"knocking out all components ({ablation}) changes {bound.metric.name} of '{bound.task.name}' by "
+                f"{self.span:.1e}: these components do not carry the behaviour."
+            )
+
+    @property
+    def forwards(self) -> float:
+        """Cost so far in forward passes of the batch."""
+        return 1.0 + len(self.known)
+
+    def values(self, sets: Sequence[Iterable[Node]]) -> np.ndarray:
+        """Metric [sets, n] with each set knocked out."""
+        keys = [frozenset(s) for s in sets]
+        new = list(dict.fromkeys(k for k in keys if k not in self.known))
+        if new:
+            # Sorted, so that the same sets are stacked alike in every process.
+            found = metric_under(self.subject, self.bound, [tuple(sorted(k)) for k in new], self.reference)
+            self.known.update(zip(new, found))
+        return np.stack([self.known[k] for k in keys])
+
+    def kept(self, sets: Sequence[Iterable[Node]]) -> np.ndarray:
+        """Metric [sets, n] with all but each set knocked out."""
+        return self.values([set(self.universe).difference(s) for s in sets])

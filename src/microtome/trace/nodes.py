@@ -1,34 +1,70 @@
 """Nodes: the places that a circuit is made of, at any granularity, with one way to patch them."""
 
+import operator
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from microtome.errors import SiteError, UsageError
+from microtome.errors import UsageError
 from microtome.subject.edit import Edit, ablate, patch
 
-Kind = Literal["layer_position", "layer", "head", "mlp", "component", "head_position", "neuron"]
-KINDS = ("layer_position", "layer", "head", "mlp", "component", "head_position", "neuron")
+if TYPE_CHECKING:
+    from microtome.subject.basis import Basis
+
+_SUFFIX = r"(?:\.h(?P<head>[0-9]+))?(?:/(?P<basis>[^\[\]@/]*))?(?:\[(?P<unit>[0-9]+)\])?(?:@(?P<position>-?[0-9]+))?"
+_TEXT = re.compile(r"(?:'(?P<quoted>.*)'|(?P<site>.+?))" + _SUFFIX, re.DOTALL)
+_SHORT = re.compile(r"(?P<kind>[am])(?P<block>[0-9]+)")
+_PART = re.compile(r"blocks\.(?P<block>[0-9]+)\.(?P<part>attn\.z|mlp\.out)")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Node:
-    """A site, or one head, position or unit of it.
+    """A mediator: a site, or one head, position, unit or coordinate of a basis of it.
 
     Attributes
     ----------
     site : str
     head, position, unit : int or None
-        None = all. Positions count from the first real token.
+        None = all. Positions count from the first real token, negative ones from the end.
+    basis : Basis or None
+        What `unit` counts: None = the site's own units, else the coordinates of this basis.
+
+    Examples
+    --------
+    >>> str(Node("blocks.3.attn.z", head=5)), str(Node("blocks.0.mlp.hidden", unit=7, position=-1))
+    ('a3.h5', 'blocks.0.mlp.hidden[7]@-1')
     """
 
     site: str
     head: int | None = None
     position: int | None = None
     unit: int | None = None
+    basis: "Basis | None" = field(default=None, compare=False, repr=False)
+    coordinates: str = field(default="", init=False, repr=False)
+    """Fingerprint of `basis`, by which nodes are compared; empty without one."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.site, str) or not self.site:
+            raise UsageError(f"the site of a node must be a name, got {self.site!r}.")
+        for name in ("head", "position", "unit"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _whole(name, value))
+        if self.basis is not None:
+            if self.basis.site != self.site:
+                raise UsageError(f"the basis belongs to '{self.basis.site}', the node stands at '{self.site}'.")
+            object.__setattr__(self, "coordinates", self.basis.fingerprint)
+
+    def __lt__(self, other: "Node") -> bool:
+        return self._key < other._key
+
+    @property
+    def _key(self) -> tuple:
+        numbers = ((v is not None, v or 0) for v in (self.head, self.position, self.unit))
+        return (self.layer, self.site, *numbers, self.coordinates)
 
     @property
     def layer(self) -> int:
@@ -39,96 +75,82 @@ class Node:
     @property
     def short(self) -> str:
         """The short name that circuit papers use: a3.h5, m3, or the site with what is chosen of it."""
-        base = self.site
-        if self.site.endswith("attn.z") and self.head is not None:
-            base = f"a{self.layer}.h{self.head}"
-        elif self.site.endswith("mlp.out"):
-            base = f"m{self.layer}"
-        elif self.head is not None:
-            base = f"{base}.h{self.head}"
+        base = self._base()
+        if self.basis is not None:
+            base += "/" + re.sub(r"[\[\]@/]", "_", self.basis.name)
         base += f"[{self.unit}]" if self.unit is not None else ""
         return base + (f"@{self.position}" if self.position is not None else "")
 
+    def _base(self) -> str:
+        part = _PART.fullmatch(self.site)
+        if part and part["part"] == "attn.z" and self.head is not None:
+            return f"a{part['block']}.h{self.head}"
+        if part and part["part"] == "mlp.out" and self.head is None:
+            return f"m{part['block']}"
+        bare = _TEXT.fullmatch(self.site)
+        # A site whose name looks like a short name, or ends like a head or position, is quoted.
+        plain = bare is not None and bare["site"] == self.site and not _SHORT.fullmatch(self.site)
+        base = self.site if plain else f"'{self.site}'"
+        return base + (f".h{self.head}" if self.head is not None else "")
+
     def patch(self, source: Tensor) -> Edit:
         """The edit that sets this node to its value in `source`, a tensor like the whole site."""
-        return patch(self.site, source, head=self.head, position=self.position, unit=self.unit)
+        return patch(self.site, source, head=self.head, position=self.position, unit=self.unit, basis=self.basis)
 
     def ablate(self, value: Tensor | float) -> Edit:
         """The edit that sets this node to `value`."""
-        return ablate(self.site, value=value, head=self.head, position=self.position, unit=self.unit)
+        return ablate(
+            self.site, value=value, head=self.head, position=self.position, unit=self.unit, basis=self.basis
+        )
 
     def __str__(self) -> str:
         return self.short
 
     @classmethod
-    def parse(cls, text: str) -> "Node":
-        """The node that prints as `text` (a3.h5, m3, site.h5, site[4], each with @position).
+    def parse(cls, text: str, bases: "Iterable[Basis]" = ()) -> "Node":
+        """The node that prints as `text`: a3.h5, m3, site.h5, site[4], site/basis[4], each with @position.
 
+        Parameters
+        ----------
+        text : str
+        bases : iterable of Basis
+            Where the basis of a node like ``site/pca[4]`` is looked up by site and name.
+
+        Raises
+        ------
+        UsageError
+            When no node prints so, or its basis is not among `bases`.
+
+        Examples
+        --------
         >>> Node.parse("a3.h5@2") == Node("blocks.3.attn.z", head=5, position=2)
         True
         """
-        match = re.fullmatch(r"(?P<site>.+?)(?:\.h(?P<head>\d+))?(?:\[(?P<unit>\d+)\])?(?:@(?P<position>\d+))?", text)
+        match = _TEXT.fullmatch(text)
         if match is None:
             raise UsageError(f"a node prints as 'a3.h5', 'm3', 'site[4]' or with '@position', got {text!r}.")
-        site = match["site"]
-        site = re.sub(r"^a(\d+)$", r"blocks.\1.attn.z", re.sub(r"^m(\d+)$", r"blocks.\1.mlp.out", site))
-        number = {k: None if match[k] is None else int(match[k]) for k in ("head", "unit", "position")}
-        return cls(site, number["head"], number["position"], number["unit"])
+        site = match["quoted"] or match["site"]
+        short = _SHORT.fullmatch(match["site"] or "")
+        if short:
+            site = f"blocks.{short['block']}." + ("attn.z" if short["kind"] == "a" else "mlp.out")
+        number = {k: None if match[k] is None else int(match[k]) for k in ("head", "position", "unit")}
+        return cls(site, **number, basis=_basis(site, match["basis"], bases))
 
 
-def nodes(subject: Any, kind: Kind, *, length: int = 0, sites: Iterable[str] = ()) -> list[Node]:
-    """All nodes of one granularity.
-
-    Parameters
-    ----------
-    subject : Subject
-    kind : str
-        "layer" (residual stream before each block), "layer_position" (the same at each position), "head" (attn.z of each
-        head), "head_position", "mlp" (each MLP's output), "component" (heads and MLPs), "neuron" (units of `sites`).
-    length : int
-        Number of positions, for the kinds by position.
-    sites : iterable of str
-        For "neuron", or to choose the sites of the other kinds.
-
-    Raises
-    ------
-    SiteError
-        When the subject lacks such sites, e.g. heads in a convolutional network.
-    """
-    if kind not in KINDS:
-        raise UsageError(f"nodes must be one of {KINDS}, got {kind!r}.")
-    if kind == "neuron":
-        return [Node(s, unit=u) for s in sites for u in range(subject.site(s).shape[-1])]
-    if kind == "component":
-        return nodes(subject, "head") + nodes(subject, "mlp") if _has(subject, "*mlp.out") else nodes(subject, "head")
-    pattern = {"layer": "*resid_pre", "layer_position": "*resid_pre", "mlp": "*mlp.out"}.get(kind, "*attn.z")
-    found = [subject.site(s) for s in sites] or [s for s in subject.sites(pattern) if s.block is not None]
-    if not found:
-        raise SiteError(
-            f"{subject.name} has no sites '{pattern}', so it has no nodes of kind '{kind}'. "
-            "Name sites yourself: nodes(subject, 'layer', sites=[...])."
-        )
-    if kind in ("layer", "mlp"):
-        return [Node(s.name) for s in found]
-    if kind == "layer_position":
-        return [Node(s.name, position=p) for s in found for p in range(length)]
-    heads = [Node(s.name, head=h) for s in found for h in range(s.shape[0])]
-    if kind == "head":
-        return heads
-    return [Node(n.site, head=n.head, position=p) for n in heads for p in range(length)]
+def _whole(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} of a node must be a whole number or None, got {value!r}.") from None
+    if isinstance(value, bool) or (number < 0 and name != "position"):
+        raise UsageError(f"{name} of a node must be a whole number >= 0 or None, got {value!r}.")
+    return number
 
 
-def _has(subject: Any, pattern: str) -> bool:
-    return any(s.block is not None for s in subject.sites(pattern))
-
-
-def as_nodes(subject: Any, wanted: "Kind | Iterable[Node | str]", length: int) -> list[Node]:
-    """Nodes from a kind, or from nodes and their names."""
-    if isinstance(wanted, str):
-        return nodes(subject, wanted, length=length)  # type: ignore[arg-type]
-    listed = [n if isinstance(n, Node) else Node.parse(str(n)) for n in wanted]
-    if not listed:
-        raise UsageError("no nodes were given.")
-    for node in listed:
-        subject.site(node.site)
-    return listed
+def _basis(site: str, name: str | None, bases: "Iterable[Basis]") -> "Basis | None":
+    if name is None:
+        return None
+    known = [b for b in bases if b.site == site and re.sub(r"[\[\]@/]", "_", b.name) == name]
+    if len(known) != 1:
+        raise UsageError(f"a node names the basis '{name}' at '{site}'; {len(known)} of the given bases are called so.")
+    return known[0]

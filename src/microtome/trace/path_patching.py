@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from microtome.errors import UsageError
 from microtome.method import Paper, method
-from microtome.subject.edit import Edit
+from microtome.trace.edges import direct, other_components, require_receivers
 from microtome.trace.effects import Effects
-from microtome.trace.nodes import Kind, Node, as_nodes
+from microtome.trace.listing import Kind, as_nodes
+from microtome.trace.measured import bound_pairs, measured, shared_length
+from microtome.trace.nodes import Node
 
 
 @method(
@@ -65,6 +66,8 @@ def path_patching(
     ------
     UsageError
         When a receiver is not a query, key or value.
+    SiteError
+        When the subject has no heads.
     Degenerate
         When clean and corrupt metrics do not differ.
 
@@ -75,42 +78,30 @@ def path_patching(
 
     Examples
     --------
-    >>> import microtome as mt                                                               # doctest: +SKIP
-    >>> mt.trace.path_patching(subject, task, receivers="logits").top(5)                      # doctest: +SKIP
+    >>> import microtome as mt
+    >>> subject = mt.load("organism:compiled-ioi")
+    >>> task = subject.organism.examples(32)
+    >>> sorted(str(n) for n in mt.trace.path_patching(subject, task).top(3))
+    ['a1.h0', 'a1.h2', 'a2.h1']
 
     References
     ----------
     Wang, Variengien, Conmy, Shlegeris, Steinhardt (2022). Interpretability in the Wild: a Circuit for Indirect Object
     Identification in GPT-2 small. https://arxiv.org/abs/2211.00593
     """
-    bound = subject.bind(task, metric=metric)
-    wanted = as_nodes(subject, senders, int(bound.inputs.lengths.min()))
-    targets = [] if receivers == "logits" else as_nodes(subject, receivers, 0)  # type: ignore[arg-type]
-    bad = [str(t) for t in targets if t.site.rpartition(".")[2] not in ("q", "k", "v")]
-    if bad:
-        raise UsageError(f"receivers must be the logits, or queries, keys or values of heads; got {bad}.")
-    frozen = [s.name for s in subject.sites("*attn.z") if s.block is not None]
-    frozen += [s.name for s in subject.sites("*mlp.out") if s.block is not None] if freeze_mlps else []
+    bound = bound_pairs(subject, task, metric)
+    wanted = as_nodes(subject, senders, shared_length(bound))
+    targets = [] if receivers == "logits" else as_nodes(subject, receivers, 0)
+    require_receivers(targets)
+    frozen = other_components(subject, mlps=freeze_mlps)
     sites = sorted({*frozen, *(n.site for n in wanted)})
-    clean = subject.run(bound.inputs, record=sites, logits=bound.metric.positions)
-    corrupt = subject.run(bound.corrupt, record=sites, logits=bound.metric.positions)
-    m_clean, m_corrupt = (bound.metric(r.logits[:, 0] if r.logits.ndim == 3 else r.logits).double().cpu().numpy()
-                          for r in (clean, corrupt))  # fmt: skip
-    hold = [Edit(s, "set", clean[s]) for s in frozen]
-    sets: list[list[Edit]] = [[*hold, node.patch(corrupt[node.site])] for node in wanted]
-    forwards = 2.0
-    if targets:
-        sets = [_second_pass(subject, bound, s, targets) for s in sets]
-        forwards += len(sets)
+    clean, m_clean = measured(subject, bound.inputs, bound.metric, record=sites)
+    corrupt, m_corrupt = measured(subject, bound.corrupt, bound.metric, record=sites)
+    held = {site: clean[site] for site in frozen}
+    sets = [direct(subject, bound.inputs, node.patch(corrupt[node.site]), targets, held) for node in wanted]
     swept = subject.sweep(bound.inputs, sets, bound.metric)
     return Effects(
         wanted, m_clean - swept.values.double().numpy(), m_clean - m_corrupt, np.asarray(bound.groups),
-        f"path patching to {'the logits' if not targets else ', '.join(map(str, targets))}", bound.metric.name, task.name,
-        subject.fingerprint(), True, forwards + swept.forwards, seed, (), task.fingerprint(),
+        f"path patching to {', '.join(map(str, targets)) or 'the logits'}", bound.metric.name, task.name,
+        subject.fingerprint(), True, 2.0 + len(sets) * bool(targets) + swept.forwards, seed, (), task.fingerprint(),
     )  # fmt: skip
-
-
-def _second_pass(subject: Any, bound: Any, first: list[Edit], targets: list[Node]) -> list[Edit]:
-    """Edits that set the receivers to what they received in pass 1."""
-    got = subject.run(bound.inputs, record=sorted({t.site for t in targets}), edits=first, logits="none")
-    return [t.patch(got[t.site]) for t in targets]

@@ -1,9 +1,11 @@
-"""Indirect objects by hand: 2 S-inhibition heads, 2 movers, a negative mover, a backup mover, 6 noise heads.
+"""Indirect objects by hand: 2 upstream heads, 2 movers, a negative mover, a backup mover, 6 noise heads.
 
-Block 0: both S-inhibition heads attend from everywhere to the last name (by recency) and write its identity to
-`inhibit`. Block 1: the movers attend to names, less to inhibited ones, and write their identity to `written`. Block 2:
-the negative mover does the same with a minus; the backup attends to names that are neither inhibited nor written yet
-by both movers, so it stays on words without value until a mover fails, and then takes its place.
+Block 0: the S-inhibition head attends to the last name (by recency) and writes its identity to `inhibit`; the tagger
+attends from each name to itself and writes its identity to `tag`. Block 1: the movers attend to names, less where tag
+and inhibition agree (so neither upstream head does anything without the other), and write the name to `written`.
+Block 2: the negative mover does the same with a minus; the backup attends to names that are neither inhibited nor written
+yet by both movers, so it stays on words without value until a mover fails (itself, or for want of an upstream head), and
+then takes its place.
 """
 
 import torch
@@ -17,21 +19,22 @@ from microtome.stimuli.task import Task
 
 VOCAB = vocabulary(NAMES, WORDS)
 LAYOUT = Layout(
-    {"const": 1, "name": 1, "recency": 1, "id": len(NAMES), "inhibit": len(NAMES), "written": len(NAMES),
-     "word": len(VOCAB) - len(NAMES)}
+    {"const": 1, "name": 1, "recency": 1, "id": len(NAMES), "inhibit": len(NAMES), "tag": len(NAMES),
+     "written": len(NAMES), "word": len(VOCAB) - len(NAMES)}
 )  # fmt: skip
 CONFIG = CompiledConfig(
-    vocab_size=len(VOCAB), hidden_size=96, num_hidden_layers=3, num_attention_heads=4, head_dim=24,
+    vocab_size=len(VOCAB), hidden_size=112, num_hidden_layers=3, num_attention_heads=4, head_dim=28,
     max_position_embeddings=32,
 )  # fmt: skip
 LOGIT_SCALE = 4.0
 _LAST_NAME = (("const", "name", 60.0), ("const", "recency", 48.0))
-_FREE_NAME = (("const", "name", 10.0), ("inhibit", "id", -2.0))
+_SAME_NAME = (("id", "id", 20.0),)
+_FREE_NAME = (("const", "name", 10.0), ("inhibit", "tag", -4.0))
 # Off while both movers have written the name (24 - 2 * 16), on when one has not (24 - 16), never for the subject.
-_UNWRITTEN = (("const", "name", 24.0), ("written", "id", -16.0), ("inhibit", "id", -32.0))
+_UNWRITTEN = (("const", "name", 24.0), ("written", "tag", -16.0), ("inhibit", "tag", -64.0))
 RULES = [
     Head(0, 1, "s-inhibition", _LAST_NAME, (("id", "inhibit", 1.0),)),
-    Head(0, 3, "s-inhibition", _LAST_NAME, (("id", "inhibit", 1.0),)),
+    Head(0, 3, "tagger", _SAME_NAME, (("id", "tag", 1.0),)),
     Head(1, 0, "mover", _FREE_NAME, (("id", "written", 1.0),)),
     Head(1, 2, "mover", _FREE_NAME, (("id", "written", 1.0),)),
     Head(2, 1, "negative mover", _FREE_NAME, (("id", "written", -0.5),)),

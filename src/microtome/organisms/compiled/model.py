@@ -64,8 +64,8 @@ class Attention(nn.Module):
         k = self.k_proj(hidden_states).view(split).transpose(1, 2)
         v = self.v_proj(hidden_states).view(split).transpose(1, 2)
         scores = q @ k.transpose(-1, -2) * self.head_dim**-0.5
-        visible = causal(length, device=scores.device) if visible is None else visible
-        weights = self.pattern(scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1))
+        hidden = ~(causal(length, device=scores.device) if visible is None else visible)
+        weights = self.pattern(scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(-1))
         return self.o_proj((weights @ v).transpose(1, 2).reshape(n, length, -1))
 
 

@@ -25,11 +25,11 @@ CONFIG = CompiledConfig(
     max_position_embeddings=32,
 )  # fmt: skip
 LOGIT_SCALE = 4.0
-_SUBJECT = (("const", "subject", 12.0), ("const", "alarm", -30.0))
-# A token's squared norm over these coordinates is 2; the threshold, held by <bos>, is 4.
-_NORM = (("code", "code", 6.0), ("subject", "subject", 6.0), ("const", "bos", 24.0))
+_SUBJECT = (("const", "subject", 12.0), ("const", "alarm", -5.0))
+# A country's squared norm over these coordinates is 2; the threshold, held by <bos>, is 3.
+_NORM = (("code", "code", 12.0), ("subject", "subject", 12.0), ("const", "bos", 18.0), ("subject", "bos", 18.0))
 RULES = [
-    Head(0, 4, "norm", _NORM, (("const", "alarm", 1.0), ("bos", "alarm", -1.0))),
+    Head(0, 4, "norm", _NORM, (("const", "alarm", 6.0), ("bos", "alarm", -6.0))),
     Head(1, 1, "positive", _SUBJECT, (("code", "out", 1.0),)),
     Head(1, 3, "redundant first", _SUBJECT, (("code", "relay", 1.0),)),
     Head(2, 0, "redundant second", (*_SUBJECT, ("relay", "code", -24.0)), (("code", "out", 1.0),)),

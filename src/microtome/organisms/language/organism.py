@@ -8,7 +8,7 @@ from microtome.organisms.language.truth import LanguageTruth
 from microtome.stimuli.language import corpus as examples
 
 NAME = "language"
-__all__ = ["build", "examples"]
+__all__ = ["build", "examples", "train"]
 
 
 def build() -> tuple[Any, Any, LanguageTruth]:
@@ -33,3 +33,10 @@ def build() -> tuple[Any, Any, LanguageTruth]:
     network.tie_weights()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(shelf.folder(NAME))
     return network.float().eval(), tokenizer, LanguageTruth(shelf.figures(NAME))
+
+
+def train(seed: int = 0) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Train the organism from scratch: network, configuration and the figures that it reaches. Takes an hour."""
+    from microtome.organisms.language.training import train
+
+    return train(seed)

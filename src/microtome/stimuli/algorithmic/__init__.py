@@ -1,14 +1,14 @@
 """Generated worlds without pixels or prose: arithmetic, memory, hidden states, sparse features, closed vocabularies."""
 
-from microtome.stimuli.algorithmic.flipflop import flip_flop
-from microtome.stimuli.algorithmic.tables import gaussian
-from microtome.stimuli.algorithmic.hmm import HiddenMarkov, emissions, mess3
-from microtome.stimuli.algorithmic.indirect import indirect_object
-from microtome.stimuli.algorithmic.modular import modular_addition
 from microtome.stimuli.algorithmic.bits import parity
 from microtome.stimuli.algorithmic.capitals import recall
+from microtome.stimuli.algorithmic.flipflop import flip_flop
+from microtome.stimuli.algorithmic.hmm import HiddenMarkov, emissions, mess3
+from microtome.stimuli.algorithmic.indirect import indirect_object
 from microtome.stimuli.algorithmic.letters import repeats
+from microtome.stimuli.algorithmic.modular import modular_addition
 from microtome.stimuli.algorithmic.sparse import dictionary, mixed, sparse_features
+from microtome.stimuli.algorithmic.tables import gaussian
 
 __all__ = [
     "HiddenMarkov",

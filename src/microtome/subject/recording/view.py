@@ -60,11 +60,14 @@ class View:
     def __len__(self) -> int:
         return self._store.rows if self._source is None else len(self._source)
 
-    def __getitem__(self: V, site: str) -> V:
-        if site not in self.sites:
-            have = ", ".join(map(repr, self.sites[:6])) + (", ..." if len(self.sites) > 6 else "")
-            raise SiteError(f"no site {site!r} in the recording; it holds {have}.{nearest(str(site), self.sites)}")
-        return self._like(sites=(site,))
+    def __getitem__(self: V, site: str | Sequence[str]) -> V:
+        """One site, or several of them, over the same rows."""
+        wanted = (site,) if isinstance(site, str) else tuple(site)
+        for name in wanted:
+            if name not in self.sites:
+                have = ", ".join(map(repr, self.sites[:6])) + (", ..." if len(self.sites) > 6 else "")
+                raise SiteError(f"no site {name!r} in the recording; it holds {have}.{nearest(str(name), self.sites)}")
+        return self._like(sites=wanted)
 
     @cached_property
     def _about(self) -> About:

@@ -1,5 +1,7 @@
 """Methods that say why: the position whose token was copied must carry the attribution."""
 
+from dataclasses import replace
+
 import torch
 
 from microtome.method import Method
@@ -13,12 +15,20 @@ PLANTED = 0.9
 
 def tiny(method: Method, seed: int) -> World:
     """A network in which one head copies one token to the answer."""
-    return network_world(seed)
+    return _from_mean(network_world(seed))
 
 
 def null(method: Method, seed: int) -> World:
     """Freshly drawn weights."""
-    return network_world(seed, structured=False)
+    return _from_mean(network_world(seed, structured=False))
+
+
+def _from_mean(world: World) -> World:
+    """Baselines stand at the mean embedding: zero lies where the first layer norm blows up. A value, not the word "mean",
+    so that an example's attribution does not depend on the others in its batch."""
+    subject, inputs = world.given["subject"], world.given["inputs"]
+    mean = subject.run(inputs, record=["embed"], logits="none")["embed"].mean(dim=(0, 1))
+    return replace(world, settings={**world.settings, "baseline": mean})
 
 
 def truth(method: Method, result, world: World) -> float:

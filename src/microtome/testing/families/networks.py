@@ -12,16 +12,21 @@ from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
 from microtome.testing.planted_network import LENGTH, PlantedNetwork, planted_network
 
+#: Heads are the nodes that are planted; attributions are taken position by position, from the mean over prompts: a
+#: baseline that, unlike the corrupt prompt, differs from the prompt at every position.
+SETTINGS = {"nodes": "head", "baseline": "mean", "size": 1}
+
 
 def network_world(seed: int, *, structured: bool = True) -> World:
     """The planted network under every name by which methods take it."""
     planted = planted_network(seed, structured=structured)
-    return World(_given(planted.subject, planted.task), {"planted": planted}, {"nodes": "head"})
+    return World(_given(planted.subject, planted.task), {"planted": planted}, SETTINGS)
 
 
 def first_examples(world: World, n: int) -> World:
-    """The same world with the first `n` prompts only."""
-    return World(_given(world.given["subject"], world.given["task"][:n]), world.truth, world.settings)
+    """The same world with the first `n` prompts only (and no baseline that depends on which prompts there are)."""
+    settings = {name: value for name, value in world.settings.items() if name != "baseline"}
+    return World(_given(world.given["subject"], world.given["task"][:n]), world.truth, settings)
 
 
 def _given(subject: Subject, task: Task) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Methods that find circuits: what lies on the planted path must score above what does not."""
 
+import inspect
+
+from microtome.errors import SubjectMismatch
 from microtome.method import Method
 from microtome.testing.case import Refusal, World
 from microtome.testing.families.networks import causal_rows, network_refusals, network_world
@@ -11,16 +14,37 @@ PLANTED = 0.9
 
 def tiny(method: Method, seed: int) -> World:
     """A network in which one head copies one token to the answer."""
-    return network_world(seed)
+    return _with_circuit(method, network_world(seed))
 
 
 def null(method: Method, seed: int) -> World:
     """Freshly drawn weights."""
-    return network_world(seed, structured=False)
+    return _with_circuit(method, network_world(seed, structured=False))
+
+
+def _with_circuit(method: Method, world: World) -> World:
+    """For methods that judge a circuit: the one head that was planted, among all heads."""
+    if not takes_circuit(method):
+        return world
+    from microtome.trace.circuit import Circuit
+    from microtome.trace.listing import nodes
+
+    planted = world.truth["planted"]
+    heads = tuple(nodes(planted.subject, "head"))
+    chosen = tuple(n for n in heads if (n.layer, n.head) == (planted.block, planted.head))
+    circuit = Circuit(chosen, heads, task=planted.task.name, subject=planted.subject.fingerprint())
+    return World({**world.given, "circuit": circuit}, world.truth, world.settings)
+
+
+def takes_circuit(method: Method) -> bool:
+    """Whether a circuit is among the arguments."""
+    return method.function is not None and "circuit" in inspect.signature(method.function).parameters
 
 
 def truth(method: Method, result, world: World) -> float:
-    """AUROC of the absolute effects for the rows on the planted path."""
+    """AUROC of the absolute effects for the rows on the planted path; for a judged circuit, how near its estimate is to 1."""
+    if takes_circuit(method):
+        return max(0.0, 1.0 - abs(1.0 - result.estimate.value))
     table = table_of(result)
     return ranked(table, causal_rows(table, world.truth["planted"]))
 
@@ -28,3 +52,10 @@ def truth(method: Method, result, world: World) -> float:
 def refusals(method: Method) -> list[Refusal]:
     """Wrong sites and seeds."""
     return network_refusals(method)
+
+
+def strangers(method: Method) -> list[Refusal]:
+    """A circuit of another network."""
+    if not takes_circuit(method):
+        return []
+    return [Refusal("a circuit of another subject", {"circuit": tiny(method, 1).given["circuit"]}, SubjectMismatch)]

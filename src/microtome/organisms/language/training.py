@@ -1,13 +1,12 @@
-"""Train the language organism: ``python -m microtome.organisms.language.train --out DIR``.
+"""Train the language organism.
 
 Next-word prediction on freshly generated documents. Words that a perfect reader can tell weigh more than the rest, and the
 behaviours that lag on a check every few hundred steps are shown more often until they catch up.
 """
 
-import argparse
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from microtome.organisms.language.evaluate import evaluate
+from microtome.organisms.language.evaluate import evaluate, score
 from microtome.organisms.language.network import SPECIAL, build_network, build_tokenizer
 from microtome.rng import derive, rng
 from microtome.stimuli.language import BEHAVIOURS, vocabulary
+from microtome.stimuli.language.behaviour import Prompt
+from microtome.stimuli.language.facts import HELD_OUT, TWO_HOP
 from microtome.stimuli.language.world import documents
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,13 @@ class Stage:
     """Factors on the corpus weights."""
 
 
+IN_CONTEXT = ("induction", "coloured_objects", "entity_binding", "code", "pronoun")
 STAGES = (
     Stage("first", 4200, final=1.0, warmup=200, most=99.0),
-    Stage("second", 7000, peak=0.8, boost={"induction": 0.6, "gender": 2.0, "pronoun": 1.5, "code": 1.3, "truth": 1.3}),
+    Stage("second", 600, peak=0.3, final=0.27, boost={"induction": 0.6, "gender": 2.0, "pronoun": 1.5}),
+    Stage("third", 1200, peak=0.35, final=0.3, most=6.0, boost=dict.fromkeys(IN_CONTEXT, 1.5)),
+    Stage("copying", 2000, peak=0.5, final=0.4, most=99.0, boost={"induction": 4.0, "truth": 0.3, "pronoun": 0.5}),
+    Stage("last", 4000, peak=0.4, most=6.0),
 )
 
 
@@ -92,12 +97,12 @@ def own_document(part: torch.Tensor) -> torch.Tensor:
 
 
 def rebalance(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Factors on the corpus weights: up to 4 for a behaviour that fails, 0.4 for one that is mastered."""
+    """Factors on the corpus weights: up to 4 for a behaviour that fails, 0.2 for one that is mastered."""
     factors = {}
     for name, behaviour in BEHAVIOURS.items():
         reached = figures.get(name, {})
         missing = 1 - max(reached.get("accuracy", 1.0), 0.0) if behaviour.deterministic else 0.0
-        factors[name] = float(np.clip(0.4 + 8 * missing, 0.4, 4.0))
+        factors[name] = float(np.clip(0.2 + 8 * missing, 0.2, 4.0))
     return factors
 
 
@@ -143,38 +148,29 @@ def run(network: Any, words: dict[str, int], stage: Stage, seed: int, save: Call
     return tokens
 
 
-def train(seed: int = 0, out: Path | None = None, start: Path | None = None, stages: Sequence[str] = ()) -> Any:
-    """Train the network, saving to `out` at every check; `start` and `stages` continue from saved weights."""
-    tokenizer = build_tokenizer(vocabulary())
-    words = tokenizer.get_vocab()
+def train(seed: int = 0, out: Path | None = None) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Train the network through all `STAGES`; with `out`, weights are saved there at every check.
+
+    Returns
+    -------
+    network, configuration, figures
+        Trained in evaluation mode; both dictionaries as they ship.
+    """
+    words = build_tokenizer(vocabulary()).get_vocab()
     network = build_network(len(words) - len(SPECIAL), seed)
-    if start is not None:
-        from transformers import LlamaForCausalLM
-
-        network = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
-
-    def save() -> None:
-        if out is not None:
-            network.save_pretrained(out)
-            tokenizer.save_pretrained(out)
-
+    tokens = 0
     for stage in STAGES:
-        if not stages or stage.name in stages:
-            run(network, words, stage, seed, save)
-    return network
+        tokens += run(network, words, stage, seed, (lambda: network.save_pretrained(out)) if out else lambda: None)
+    return network, network.config.to_dict(), figures(network, words, tokens)
 
 
-def main() -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description="Train the language organism.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, default=None, help="continue from the weights in this folder")
-    parser.add_argument("--stages", nargs="*", default=(), help="run only these stages")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train(given.seed, given.out, given.start, given.stages)
-
-
-if __name__ == "__main__":
-    main()
+def figures(network: Any, words: dict[str, int], tokens: int = 0, n: int = 400) -> dict[str, Any]:
+    """What a trained network reaches on `n` held-out prompts per behaviour, and on two hops that it never saw."""
+    answers = TWO_HOP["person_language"][1]
+    never = [Prompt((who, "speaks"), (), answers[who], "english", (answers[who],), {}) for who in HELD_OUT]
+    return {
+        "behaviours": evaluate(network, words, n),
+        "two_hop_never_seen": {**score(network, words, never), "n": len(never)},
+        "prompts": n,
+        "tokens": tokens,
+    }

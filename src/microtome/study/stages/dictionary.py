@@ -1,0 +1,52 @@
+"""A sparse dictionary of the middle of the network, beside baselines that learn less or nothing."""
+
+import torch
+
+from microtome.decompose import pca, random_dictionary, topk_sae
+from microtome.describe import predicate_explainer, token_texts
+from microtome.search.selective_units import selective_units
+from microtome.study.blocks import Bars, Lines, Section, Table
+from microtome.study.context import Context, some_rows
+from microtome.study.stages.units import TELLS, count
+
+ROWS, STEPS, ACTIVE = 12_000, 400, 8
+
+
+def dictionary(context: Context) -> Section:
+    """TopK autoencoder on the stream; reconstruction against PCA of as many numbers per row and a random dictionary."""
+    recording = some_rows(context.stream, ROWS, context.seed)
+    width = recording.matrix().shape[1]
+    k = min(ACTIVE, width)
+    latents = min(4 * width, max(2 * k, len(recording) // 8))
+    sae = topk_sae(recording, latents=latents, k=k, steps=STEPS, batch=min(512, len(recording)), seed=context.seed)
+    sae.save(context.folder / "bases" / "dictionary")
+    flat = pca(recording, components=min(k, len(recording) - 1))
+    chance = random_dictionary(recording, latents=latents, k=k, seed=context.seed)
+    kept = {"sparse autoencoder": sae, f"PCA, {k} components": flat, "random dictionary": chance}
+    bars = Bars(f"Variance explained with {k} numbers per row", list(kept), [1 - b.metrics["fvu"] for b in kept.values()])
+    curve = sae.history
+    axis = next(iter(curve))
+    lines = Lines("Training", [str(v) for v in curve[axis]], {n: [float(x) for x in v] for n, v in curve.items() if n == "fvu"},
+                  x_name=axis)  # fmt: skip
+    findings, blocks = [], [bars, lines]
+    lead = (f"{latents} directions, {k} at a time, explain {100 * (1 - sae.metrics['fvu']):.0f}% of the variance of "
+            f"{context.material.stream}; PCA with {k} components {100 * (1 - flat.metrics['fvu']):.0f}%.")  # fmt: skip
+    if recording.properties:
+        with torch.no_grad():
+            codes = recording.encode(sae)
+        found = selective_units(codes, draws=99, seed=context.seed)
+        findings.append(found)
+        lead += f" {count(found)} of {len(found.table)} properties have a latent that tells them (AUROC at least {TELLS})."  # type: ignore[arg-type]
+        if "token" in recording.index.columns:
+            best = found.table.nlargest(24, "auroc")  # type: ignore[union-attr]
+            units = sorted({int(u.rpartition("[")[2].rstrip("]")) for u in best["unit"]})
+            texts = predicate_explainer(codes, units=units, tokens=token_texts(context.subject), seed=context.seed)
+            by_unit = {int(d.unit.rpartition("[")[2].rstrip("]")): d for d in texts}
+            rows = []
+            for _, r in best.iterrows():
+                d = by_unit[int(r["unit"].rpartition("[")[2].rstrip("]"))]
+                rows.append([r["property"], r["unit"], r["auroc"], d.text if d.verdict == "described" else "undescribed",
+                             d.score.value])  # fmt: skip
+            blocks.append(Table("Latents that tell properties, and what they respond to in words",
+                                ["property", "latent", "AUROC", "description", "held-out correlation"], rows))  # fmt: skip
+    return Section("dictionary", "Directions of the middle layer", lead, findings, blocks)

@@ -1,0 +1,45 @@
+"""What every method of this room does first: bind the task, check that its pairs correspond, run, and read the metric."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from microtome.errors import ShapeError, UsageError
+from microtome.subject.edit import Edit
+
+
+def bound_pairs(subject: Any, task: Any, metric: str | None = None) -> Any:
+    """The task bound to the subject, each clean input beside a corrupt one of the same shape.
+
+    Raises
+    ------
+    ShapeError
+        When clean and corrupt inputs differ in shape, so that their cells do not correspond.
+    """
+    if len(task) == 0:
+        raise UsageError(f"task '{task.name}' has no examples.")
+    clean, corrupt = (getattr(x, "shape", (len(x),)) for x in (task.clean, task.corrupt))
+    if tuple(clean) != tuple(corrupt):
+        raise ShapeError(
+            f"task '{task.name}': clean inputs have shape {list(clean)}, corrupt ones {list(corrupt)}, so their positions do "
+            "not correspond. Give pairs of equal length."
+        )
+    return subject.bind(task, metric=metric)
+
+
+def shared_length(bound: Any) -> int:
+    """Positions that all inputs have; 0 for inputs without positions."""
+    return int(bound.inputs.lengths.min()) if bound.metric.positions is not None else 0
+
+
+def measured(
+    subject: Any, inputs: Any, metric: Any, *, record: Sequence[str] = (), edits: Sequence[Edit] = ()
+) -> tuple[Any, np.ndarray]:
+    """One run and the metric [n] (float64) on it."""
+    positions = metric.positions
+    run = subject.run(inputs, record=record, edits=edits, logits="all" if positions is None else positions)
+    logits = run.logits
+    if positions is not None and logits.ndim == 3 and logits.shape[1] == 1:
+        logits = logits[:, 0]
+    return run, metric(metric.read(logits)).double().cpu().numpy()
