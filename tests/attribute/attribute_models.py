@@ -49,8 +49,8 @@ def model(kind: str, seed: int) -> tuple[Subject, Task]:
             p.copy_(torch.randn(p.shape, generator=g, dtype=torch.float64) / max(1, p[0].numel()) ** 0.5)
     answers = torch.randint(3, (4,), generator=g)
     wrong = (answers + 1) % 3
-    task = Task(kind, clean, clean.flip(0), answers, wrong, kind="tokens" if kind == "embedding" else "image", groups=[0, 1, 2, 3])
-    return Subject(module), task
+    of = "tokens" if kind == "embedding" else "image"
+    return Subject(module), Task(kind, clean, clean.flip(0), answers, wrong, kind=of, groups=[0, 1, 2, 3])
 
 
 def behind(kind: str, subject: Subject, task: Task) -> tuple[Tensor, callable]:

@@ -117,10 +117,13 @@ def test_dummy_is_exactly_zero(method):
     g = torch.Generator().manual_seed(1)
     net = nn.Sequential(nn.Conv2d(2, 1, 1, bias=False), nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 1)).double()
     with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=g, dtype=torch.float64))
         net[2].weight[:, 3] = 0.0
     values = attributed(net, torch.randn(6, 2, 4, 4, generator=g, dtype=torch.float64), method)
     values = values if values.ndim == 3 else values.sum(1)
-    assert float(values.flatten(1)[:, 3].abs().max()) == 0.0
+    # Occluded copies are stacked on the batch, where products may round differently.
+    assert float(values.flatten(1)[:, 3].abs().max()) <= (1e-14 if method is occlusion else 0.0)
     assert float(values.flatten(1).abs().max()) > 0.0
 
 

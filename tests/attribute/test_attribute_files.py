@@ -82,9 +82,9 @@ def test_bytes_that_are_no_safetensors(found, tmp_path):
 
 
 def test_numbers_that_are_none_are_refused():
+    bad = torch.ones(2, 3)
+    bad[1, 2] = float("inf")
     with pytest.raises(NonFinite, match=r"\[1, 2\]"):
-        bad = torch.ones(2, 3)
-        bad[1, 2] = float("inf")
         Attribution(bad, ("batch", "unit"), "x", "gradient", torch.ones(2))
     with pytest.raises(ShapeError, match="output"):
         Attribution(torch.ones(2, 3), ("batch", "unit"), "x", "gradient", torch.ones(3))

@@ -32,7 +32,7 @@ SKEWED = 1.0
     needs=("recording",),
     gives="Descriptions",
     stochastic=True,
-    cost="O(rows * atoms per row * units) for atoms, then about 20 ms per unit for the beam; no forward passes",
+    cost="O(rows * atoms per row * units) for atoms, then about 10 ms per unit for beam and null; no forward passes",
     claim="Short logical combinations of simple concepts describe units better than single concepts.",
     notion="post-hoc",
     serves="informativeness",
@@ -46,7 +46,7 @@ def predicate_explainer(
     tokens: Sequence[str] | None = None,
     length: int = 3,
     share: float = 0.5,
-    draws: int = 999,
+    draws: int = 499,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Descriptions:
@@ -68,7 +68,7 @@ def predicate_explainer(
         Longest predicate, in literals. The paper uses up to 10 on masks.
     share : float, default 0.5
         Part of the documents used for the search.
-    draws : int, default 999
+    draws : int, default 499
         Draws of the null. With few described units among many, more are needed for any q to fall below `alpha`.
     alpha : float, default 0.05
         Level of the verdicts, after Benjamini-Hochberg over the units.

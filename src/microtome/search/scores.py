@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from microtome.evidence import auroc
 
@@ -11,15 +13,20 @@ def unit_names(recording: Any) -> list[str]:
     """Names of the units of all sites of a recording, as `Unit` prints them."""
     names = []
     for site in recording.sites:
-        width = int(np.prod(recording[site].shape))
+        width = int(np.prod(recording[site].shape[1:]))
         names += [f"{site}[{i}]" for i in range(width)]
     return names
 
 
 def columns(recording: Any, rows: np.ndarray) -> np.ndarray:
     """Values [rows, units of all sites] of some rows."""
-    parts = [recording[site].select(rows).matrix().float().numpy() for site in recording.sites]
+    parts = [_widened(recording[site].select(rows).matrix()).numpy() for site in recording.sites]
     return np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1)
+
+
+def _widened(matrix: Tensor) -> Tensor:
+    """At least float32, which numpy knows; float64 stays, since rounding would tie values that differ."""
+    return matrix.to(torch.promote_types(matrix.dtype, torch.float32))
 
 
 def signed_auroc(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

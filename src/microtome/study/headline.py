@@ -1,5 +1,6 @@
 """The headline statistics of a study, cheap enough to compute on every randomised twin as well."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -7,20 +8,26 @@ import torch
 
 from microtome.attribute.deletion_test import deletion_test
 from microtome.attribute.gradient import gradient
+from microtome.decompose import topk_sae
+from microtome.decompose.data import FewRows
+from microtome.describe import predicate_explainer, token_texts
 from microtome.errors import Degenerate
 from microtome.read.difference_in_means import difference_in_means
-from microtome.rng import rng
 from microtome.search.selective_units import selective_units
-from microtome.study.material import Material
+from microtome.study.context import some_rows
+from microtome.study.material import Material, enough
+from microtome.study.naming import liveliest, named
 from microtome.trace.attribution_patching import attribution_patching
 from microtome.trace.nodes import Node
 
 #: Samples recorded and prompts run for the statistics of one network.
-SAMPLES, PROMPTS, ROWS = 160, 24, 3000
+SAMPLES, PROMPTS, ROWS, DESCRIBED = 160, 24, 2500, 80
 #: What each statistic says, as shown in the report.
 MEANING = {
     "task": "the network prefers the right answer (mean logit difference, in spreads of the logits)",
     "units": "single units tell named properties (mean held-out AUROC of the best unit)",
+    "latents": "single latents of a small dictionary tell named properties (mean held-out AUROC)",
+    "words": "descriptions made from activations alone name marked properties (count, quick form)",
     "probe": "a direction tells named properties (mean held-out AUROC)",
     "patching": "one component carries the task (largest first-order effect, in spreads of the logits)",
     "attribution": "the places pointed at matter more than random ones (drop, in spreads of the logits)",
@@ -38,7 +45,7 @@ def headline(found: Material, seed: int = 0) -> dict[str, float]:
         Of splits and random places: the same for the subject and all twins.
     """
     subject, task = found.subject, found.task[:PROMPTS]
-    stimuli = found.stimuli[:SAMPLES]
+    stimuli = enough(subject, found.stimuli[:SAMPLES], 2 * ROWS)
     bound = subject.bind(task, metric="logit_difference")
     logits = subject.run(bound.inputs, logits="all" if bound.metric.positions is None else bound.metric.positions).logits
     logits = bound.metric.read(logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits)
@@ -54,17 +61,37 @@ def headline(found: Material, seed: int = 0) -> dict[str, float]:
     sites = [*dict.fromkeys([*found.neurons, found.stream])]
     both = with_classes(subject.record(stimuli, sites, positions=found.positions), stimuli)  # type: ignore[arg-type]
     if len(both) > ROWS:
-        both = both.select(np.sort(rng(seed, "headline rows").choice(len(both), ROWS, replace=False)))
+        both = some_rows(both, ROWS, seed)
     recording, stream = both[found.neurons], both[found.stream]
     if recording.properties:
         units = selective_units(recording, draws=1, seed=seed)
         out["units"] = float(units.estimate.value)  # type: ignore[union-attr]
+        out["latents"] = _latents(stream, seed)
+        if "token" in both.index.columns:
+            out["words"] = _words(recording, subject, seed)
         out["probe"] = _probes(stream, list(units.table["property"])[:8], seed)  # type: ignore[index]
     return out
 
 
 def _largest(effects: Any) -> float:
     return float(np.abs(effects.change.mean(axis=1)).max())
+
+
+def _latents(stream: Any, seed: int) -> float:
+    """Mean held-out AUROC of the best latents of a quickly trained dictionary."""
+    width = stream.matrix().shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewRows)
+        sae = topk_sae(stream, latents=2 * width, k=min(8, width), steps=60, batch=min(256, len(stream)), seed=seed)
+    return float(selective_units(stream.encode(sae), draws=1, seed=seed).estimate.value)  # type: ignore[union-attr]
+
+
+def _words(recording: Any, subject: Any, seed: int) -> float:
+    """How many marked properties are named by one-statement descriptions of the liveliest neurons."""
+    site, units = liveliest(recording, DESCRIBED)
+    tokens = token_texts(subject)
+    found = predicate_explainer(recording[site], units=units, tokens=tokens, length=1, draws=99, seed=seed)
+    return float(len(named(found, recording[site], tokens)))
 
 
 def _probes(recording: Any, properties: list[str], seed: int) -> float:

@@ -97,13 +97,13 @@ def material(
     return Material(subject, stimuli, {k: tasks[k] for k in known}, tasks[chosen], neurons, stream, positions, known)
 
 
-def enough(subject: Subject, stimuli: Stimuli) -> Stimuli:
-    """As many of the first documents as hold about `TOKENS` tokens."""
+def enough(subject: Subject, stimuli: Stimuli, count: int = TOKENS) -> Stimuli:
+    """As many of the first documents as hold about `count` tokens, 24 at least."""
     if stimuli.kind != "text":
         return stimuli
     few = list(stimuli.inputs)[:32]
     per_document = float(subject.tokens(few).lengths.sum()) / len(few)
-    return stimuli[: max(24, int(TOKENS / max(1.0, per_document)))]
+    return stimuli[: max(24, int(count / max(1.0, per_document)))]
 
 
 def share_right(subject: Subject, task: Task) -> float | None:

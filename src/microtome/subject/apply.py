@@ -127,22 +127,21 @@ def _index_of(edit: Edit, moved: Tensor, present: tuple[str, ...], frame: Frame,
 def _changed(edit, old, moved, index, axes, present, frame, site) -> Tensor:
     """The new values of the addressed cells."""
     if edit.op == "call":
-        return edit.value(old)
+        return _called(edit, old, site)
     if edit.basis is None:
         return _operate(edit, old, _value_at(edit, moved, index, axes, frame, site))
-    from microtome.subject.basis import edit_through
+    from microtome.subject.through import change_through
 
-    basis = edit.basis
-    z = basis.encode(old)
-    value = edit.value
-    if isinstance(value, Tensor) and edit.op == "set" and value.shape[-1] == old.shape[-1]:
-        value = basis.encode(_value_at(edit, moved, index, axes, frame, site).to(old.dtype))
-    units = slice(None) if edit.unit is None else torch.as_tensor(
-        [edit.unit] if isinstance(edit.unit, int) else list(edit.unit))
-    new = z.clone()
-    part = value[..., units] if isinstance(value, Tensor) and value.shape[-1:] == z.shape[-1:] else value
-    new[..., units] = _operate(edit, z[..., units], part)
-    return edit_through(basis, old, new, z=z)
+    return change_through(edit, old, present, lambda: _value_at(edit, moved, index, axes, frame, site), _operate, site)
+
+
+def _called(edit: Edit, old: Tensor, site: Site) -> Tensor:
+    """What the edit's function gives; it gets a copy, so that it may work in place."""
+    new = edit.value(old.clone())
+    if not isinstance(new, Tensor) or new.shape != old.shape:
+        got = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
+        raise ShapeError(f"{edit}: the function must return a tensor {list(old.shape)} for {site.name}, it returned {got}.")
+    return new
 
 
 def _operate(edit: Edit, old: Tensor, value) -> Tensor:
@@ -168,6 +167,8 @@ def _value_at(edit: Edit, moved: Tensor, index: tuple, axes: tuple[str, ...], fr
     value = value.to(moved.device)
     rows, lead = moved.shape[0], sum(1 for a in axes if a in ("batch", "position", "time", "query"))
     features = moved.shape[lead:]
+    if "channel" in axes and value.shape == moved.shape[1:2]:  # one number per channel, the same at every place
+        value = value.reshape(-1, *[1] * (len(features) - 1)).expand(features)
     cells = moved[index].shape
     tail = index[2:] if lead == 2 else index[1:]
     pick = tuple(t.flatten() for t in tail)
@@ -181,11 +182,10 @@ def _value_at(edit: Edit, moved: Tensor, index: tuple, axes: tuple[str, ...], fr
         if tuple(source.shape[lead:]) == tuple(features):
             if lead == 1:
                 return source[index] if source.shape[0] == rows else _pick(source, pick, 1)
+            _check_length(edit, source.shape[1], moved.shape[1], frame, site)
             if len(index) == 1:
                 return source[:, frame.offset : frame.offset + moved.shape[1]]
             columns = index[1] + frame.offset
-            if int(columns.max()) >= source.shape[1]:
-                raise ShapeError(f"{edit}: the source has {source.shape[1]} positions, {int(columns.max())} was asked.")
             row = index[0] if source.shape[0] == rows else torch.zeros_like(index[0])
             return source[(row, columns, *tail)]
     if value.ndim <= len(cells) and all(a in (b, 1) for a, b in zip(reversed(value.shape), reversed(cells))):
@@ -194,6 +194,16 @@ def _value_at(edit: Edit, moved: Tensor, index: tuple, axes: tuple[str, ...], fr
         f"{edit}: the value has shape {list(value.shape)}; {site.name} takes a scalar, its features {list(features)}, "
         f"one row per example [{rows}, ...features], or the whole site {list(moved.shape)} (axes {axes})."
     )
+
+
+def _check_length(edit: Edit, given: int, window: int, frame: Frame, site: Site) -> None:
+    """A value like the whole site has the positions of the batch; while a sequence grows, it has at least those so far."""
+    needed = frame.offset + window
+    if given != needed and not (frame.growing and given > needed):
+        raise ShapeError(
+            f"{edit}: the value has {given} positions, {site.name} has {needed} here. "
+            "Give a value recorded on inputs of the same length, or features with position=."
+        )
 
 
 def _pick(value: Tensor, pick: tuple[Tensor, ...], start: int) -> Tensor:

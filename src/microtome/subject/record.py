@@ -232,7 +232,7 @@ def _feature_axes(site: Site, shape: tuple[int, ...]) -> tuple[str, ...] | None:
 
 def _sample_masks(source: _Source, samples: range) -> dict[str, np.ndarray]:
     masks = getattr(source.stimuli, "masks", None) or {}
-    return {k: v[samples.start : samples.stop].flatten(1).any(1).numpy() for k, v in masks.items()}
+    return {k: v[samples.start : samples.stop].reshape(len(samples), -1).any(1).numpy() for k, v in masks.items()}
 
 
 def _place_masks(source: _Source, samples: range, height: int, width: int) -> dict[str, np.ndarray]:

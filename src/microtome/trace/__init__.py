@@ -8,9 +8,11 @@ from microtome.trace.edges import Edge
 from microtome.trace.effects import Effects, agreement
 from microtome.trace.faithfulness import faithfulness
 from microtome.trace.listing import nodes
+from microtome.trace.mediation import mediation
 from microtome.trace.minimality import minimality
 from microtome.trace.nodes import Node
 from microtome.trace.path_patching import path_patching
 
 __all__ = ["Circuit", "Edge", "Effects", "Node", "PatchingPractice", "activation_patching", "agreement",
-           "attribution_patching", "completeness", "faithfulness", "minimality", "nodes", "path_patching"]  # fmt: skip
+           "attribution_patching", "completeness", "faithfulness",
+           "mediation", "minimality", "nodes", "path_patching"]  # fmt: skip

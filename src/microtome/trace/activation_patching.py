@@ -181,7 +181,8 @@ def _noise(subject: Any, bound: Any, corruption: str, role: str | None, seed: in
         return []
     embed = subject.run(bound.inputs, record=["embed"], logits="none")["embed"]
     draw = torch.randn(embed.shape, generator=torch_rng(seed, "noise")).to(embed)
-    noise = 3 * subject.module.get_input_embeddings().weight.std().item() * draw
+    table = next((m.weight for m in subject.module.modules() if isinstance(m, torch.nn.Embedding)), embed)
+    noise = 3 * table.std().item() * draw
     position = None
     if role is not None:
         if role not in bound.roles:

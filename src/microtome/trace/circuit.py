@@ -32,7 +32,7 @@ class Circuit:
 
     nodes: tuple[Node, ...]
     universe: tuple[Node, ...]
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict, hash=False)
     task: str = ""
     subject: str = ""
 

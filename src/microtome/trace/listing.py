@@ -100,6 +100,10 @@ def _named(subject: Any, wanted: Any) -> Any:
     site = subject.site(node.site)
     if node.head is not None and "head" not in site.axes:
         raise SiteError(f"{node} names a head, but {site.name} has the axes {site.axes or 'of a plain module'}.")
+    units = node.basis.dim if node.basis is not None else (site.shape[-1] if site.shape else None)
+    for what, number, size in (("head", node.head, site.shape[0] if site.shape else None), ("unit", node.unit, units)):
+        if number is not None and size is not None and number >= size:
+            raise SiteError(f"{what} {number} does not exist at {site.name}: it has {size} (0..{size - 1}).")
     return node if node.basis is not None else Node(site.name, node.head, node.position, node.unit)
 
 

@@ -91,7 +91,7 @@ def minimality(
     >>> heads = mt.trace.nodes(subject, "head")
     >>> circuit = mt.trace.Circuit.of_names(["a0.h1", "a0.h3", "a1.h0", "a1.h1", "a1.h2", "a2.h1"], heads)
     >>> table = mt.trace.minimality(subject, task, circuit).table
-    >>> table.loc[table.score < 0.02, "node"].tolist()      # the noise head
+    >>> table.loc[table.in_circuit & (table.score < 0.02), "node"].tolist()      # the noise head
     ['a1.h1']
 
     References

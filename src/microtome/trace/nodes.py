@@ -53,6 +53,8 @@ class Node:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _whole(name, value))
+        if getattr(self.basis, "kind", "") == "identity":  # the site's own units
+            object.__setattr__(self, "basis", None)
         if self.basis is not None:
             if self.basis.site != self.site:
                 raise UsageError(f"the basis belongs to '{self.basis.site}', the node stands at '{self.site}'.")

@@ -13,6 +13,7 @@ DIMENSIONS = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": MAX_LENGTH,
+    "initializer_range": 0.05,
 }
 
 

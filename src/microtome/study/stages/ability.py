@@ -3,6 +3,7 @@
 import numpy as np
 
 from microtome.evidence import Finding, Null, Provenance, cluster_bootstrap
+from microtome.rng import rng
 from microtome.study.blocks import Bars, Section, Table
 from microtome.study.context import Context
 
@@ -17,8 +18,9 @@ def ability(context: Context) -> Section:
     value = bound.metric(logits).double().cpu().numpy()
     groups = np.asarray(bound.groups)
     estimate = cluster_bootstrap(value, groups, unit="nats", seed=context.seed)
-    flips = np.random.default_rng(context.seed).choice([-1.0, 1.0], size=(999, len(value)))
-    nulls = (Null("answers and wrong answers exchanged at random", (flips * value).mean(axis=1), float(value.mean()), "greater"),
+    flips = rng(context.seed, "exchanged").choice([-1.0, 1.0], size=(999, len(value)))
+    exchanged = (flips * value).mean(axis=1)
+    nulls = (Null("answers and wrong answers exchanged at random", exchanged, float(value.mean()), "greater"),
              *context.twin_null("task"))  # fmt: skip
     finding = Finding(
         f"{subject.name} does the task '{found.task.name}': it prefers the right answer", estimate=estimate, nulls=nulls,

@@ -34,7 +34,8 @@ def attribution(context: Context) -> Section:
     note = Text(f"Integrated gradients missed completeness by {100 * float(audit.median()):.2g}% (median over prompts). "  # type: ignore[union-attr]
                 "Completeness holds on any network, so it is no evidence; the deletion test is.")  # fmt: skip
     blocks = [bars, *_pictures(context, found[best]), note]
-    lead = (f"Deleting the fifth of the input that {found[best].method} points at costs {lost[best]:.2f} {tests[0].estimate.unit}, "  # type: ignore[union-attr]
+    unit = tests[0].estimate.unit  # type: ignore[union-attr]
+    lead = (f"Deleting the fifth of the input that {found[best].method} points at costs {lost[best]:.2f} {unit}, "
             f"random places {chance[best]:.2f}.")  # fmt: skip
     return Section("attribution", "Why this prediction", lead, [finding], blocks)
 

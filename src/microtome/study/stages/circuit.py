@@ -36,7 +36,8 @@ def circuit(context: Context) -> Section:
                                   row_name="block", column_name="position"))  # fmt: skip
             heads = exact.table[exact.table["head"].notna()].pivot_table(index="layer", columns="head", values="effect")
             blocks.append(Heatmap("Heads: share of the behaviour restored", [str(i) for i in heads.index],
-                                  [str(c) for c in heads.columns], heads.values.tolist(), row_name="block", column_name="head"))  # fmt: skip
+                                  [str(c) for c in heads.columns], heads.values.tolist(), row_name="block",
+                                  column_name="head"))  # fmt: skip
     top = exact.table.reindex(exact.table["effect"].abs().sort_values(ascending=False).index).head(12)
     blocks.append(Bars("Components with the largest exact effects", top["node"].tolist(), top["effect"].tolist(),
                        top["low"].tolist(), top["high"].tolist(), 0.0, "share of the clean-corrupt difference"))  # fmt: skip
@@ -48,12 +49,16 @@ def circuit(context: Context) -> Section:
                         main.provenance, main.alpha, main.notes)]  # fmt: skip
     chosen, card = _smallest(context, exact, held)
     if card is not None:
+        # In a network that does not do the task, chosen components beat random ones too: the twins' null counts as well.
+        card = Finding(card.claim, card.estimate, (*card.nulls, *context.twin_null("patching")), card.controls, card.table,
+                       card.provenance, card.alpha, card.notes)  # fmt: skip
+        chance = float(np.mean(card.nulls[0].statistics))
         chosen.save(context.folder / "circuit.json")
         findings.append(card)
         blocks.append(_card(card))
         lead = (f"{len(chosen)} of {len(chosen.universe)} components ({', '.join(map(str, chosen.nodes[:6]))}"
                 f"{', ...' if len(chosen) > 6 else ''}) keep {100 * float(card.estimate.value):.0f}% of the behaviour on "  # type: ignore[union-attr]
-                f"unseen prompts; random circuits of that size {100 * float(np.mean(card.nulls[0].statistics)):.0f}%.")  # fmt: skip
+                f"unseen prompts; random circuits of that size {100 * chance:.0f}%.")  # fmt: skip
     else:
         lead = main.claim + "."
     return Section("circuit", "What carries it", lead, findings, blocks)

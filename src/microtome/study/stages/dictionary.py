@@ -4,6 +4,7 @@ import torch
 
 from microtome.decompose import pca, random_dictionary, topk_sae
 from microtome.describe import predicate_explainer, token_texts
+from microtome.evidence import Finding
 from microtome.search.selective_units import selective_units
 from microtome.study.blocks import Bars, Lines, Section, Table
 from microtome.study.context import Context, some_rows
@@ -35,7 +36,9 @@ def dictionary(context: Context) -> Section:
         with torch.no_grad():
             codes = recording.encode(sae)
         found = selective_units(codes, draws=99, seed=context.seed)
-        findings.append(found)
+        findings.append(Finding(found.claim.replace("have a unit", "have a latent"), found.estimate,
+                                (*found.nulls, *context.twin_null("latents")), found.controls, found.table, found.provenance,
+                                found.alpha))  # fmt: skip
         lead += f" {count(found)} of {len(found.table)} properties have a latent that tells them (AUROC at least {TELLS})."  # type: ignore[arg-type]
         if "token" in recording.index.columns:
             best = found.table.nlargest(24, "auroc")  # type: ignore[union-attr]

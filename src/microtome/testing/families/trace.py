@@ -1,8 +1,9 @@
 """Methods that find circuits: what lies on the planted path must score above what does not."""
 
 import inspect
+from dataclasses import replace
 
-from microtome.errors import SubjectMismatch
+from microtome.errors import Degenerate, MicrotomeError, ShapeError, SubjectMismatch, UsageError
 from microtome.method import Method
 from microtome.testing.case import Refusal, World
 from microtome.testing.families.networks import causal_rows, network_refusals, network_world
@@ -10,6 +11,8 @@ from microtome.testing.families.tables import ranked, table_of
 
 #: AUROC of effects for rows on the planted path.
 PLANTED = 0.9
+#: What a judge of circuits gives for the planted circuit, where it is not 1: nothing is missing from it.
+PERFECT = {"completeness": 0.0}
 
 
 def tiny(method: Method, seed: int) -> World:
@@ -42,16 +45,33 @@ def takes_circuit(method: Method) -> bool:
 
 
 def truth(method: Method, result, world: World) -> float:
-    """AUROC of the absolute effects for the rows on the planted path; for a judged circuit, how near its estimate is to 1."""
+    """AUROC of the absolute effects for the rows on the planted path; for a judge of circuits, how near it is to a perfect one."""
     if takes_circuit(method):
-        return max(0.0, 1.0 - abs(1.0 - result.estimate.value))
+        return max(0.0, 1.0 - abs(PERFECT.get(method.key, 1.0) - result.estimate.value))
     table = table_of(result)
     return ranked(table, causal_rows(table, world.truth["planted"]))
 
 
 def refusals(method: Method) -> list[Refusal]:
-    """Wrong sites and seeds."""
-    return network_refusals(method)
+    """Wrong sites, nodes, options and seeds; pairs that do not correspond; a corruption that changes nothing."""
+    rows = network_refusals(method)
+    task = tiny(method, 0).given["task"]
+    shorter = replace(task, corrupt=task.corrupt[:, :-1])
+    rows += [Refusal("pairs of unequal length", {"task": shorter}, ShapeError, "equal length"),
+             Refusal("an unknown metric", {"metric": "logit_diference"}, UsageError, "logit_difference")]  # fmt: skip
+    parameters = inspect.signature(method.function).parameters if method.function else {}
+    for name in ("nodes", "senders"):
+        if name in parameters:
+            rows += [Refusal(f"a misspelt kind of {name}", {name: "heads"}, UsageError, "head"),
+                     Refusal(f"a head that is not there in {name}", {name: ["a0.h9"]}, MicrotomeError, "9"),
+                     Refusal(f"no {name}", {name: []}, UsageError, "no nodes")]  # fmt: skip
+    if takes_circuit(method):
+        circuit = tiny(method, 0).given["circuit"]
+        rows.append(Refusal("a circuit without components", {"circuit": type(circuit)((), ())}, UsageError, "universe"))
+    else:
+        idle = replace(task, corrupt=task.clean.clone())
+        rows.append(Refusal("a corruption that changes nothing", {"task": idle}, Degenerate, "corruption"))
+    return rows
 
 
 def strangers(method: Method) -> list[Refusal]:

@@ -1,13 +1,14 @@
 """Horizontal bars from zero with whiskers, and a mark at what chance gives."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from microtome.errors import ShapeError
 from microtome.study.blocks import Bars
 from microtome.study.report.charts.svg import Scale, drawing, element, extent, line
-from microtome.study.report.numbers import finite, interval, number, with_unit
+from microtome.study.report.digits import finite, interval, number, with_unit
 
 HEIGHT = 20
 
@@ -42,20 +43,20 @@ def bar_rows(block: Bars) -> list[BarRow]:
     return [_row(*row, block.unit, scale) for row in rows]
 
 
-def _row(label: str, value: float, low: float | None, high: float | None, null: float | None, unit: str, scale: Scale) -> BarRow:
+def _row(label: str, value: Any, low: Any, high: Any, null: Any, unit: str, scale: Scale) -> BarRow:
     zero, parts = scale(0.0), []
     words = f"{label}: {with_unit(value, unit)} {interval(low, high)}".strip()
     if finite(value):
         at = scale(value)
         box = {"x": min(zero, at), "y": 4, "width": abs(at - zero), "height": HEIGHT - 8}
-        parts.append(element("rect", {"class": "bar neg" if value < 0 else "bar", **box}))
+        parts.append(element("rect", {"class": "bar", **box}))
     if finite(low) and finite(high):
-        left, right, middle = scale(low), scale(high), HEIGHT / 2  # type: ignore[arg-type]
+        left, right, middle = scale(low), scale(high), HEIGHT / 2
         parts += [line("whisker", left, middle, right, middle)]
         parts += [line("whisker", x, middle - 3, x, middle + 3) for x in (left, right)]
     parts.append(line("zero", zero, 0, zero, HEIGHT))
     if finite(null):
-        parts.append(line("null", scale(null), 0, scale(null), HEIGHT))  # type: ignore[arg-type]
+        at = scale(null)
+        parts += [line(css, at, 0, at, HEIGHT) for css in ("halo", "null")]
         words += f", chance {number(null)}"
-    return BarRow(label, with_unit(value, unit if len(unit) <= 12 else ""), interval(low, high),
-                  drawing("bars-plot", words, parts, HEIGHT))  # fmt: skip
+    return BarRow(label, number(value), interval(low, high), drawing("bars-plot", words, parts, HEIGHT))

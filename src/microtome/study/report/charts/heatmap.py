@@ -7,7 +7,7 @@ from markupsafe import Markup
 from microtome.errors import ShapeError
 from microtome.study.blocks import Heatmap
 from microtome.study.report.charts.svg import drawing, element
-from microtome.study.report.numbers import NOT_MEASURED, finite, number, with_unit
+from microtome.study.report.digits import NOT_MEASURED, finite, number, with_unit
 
 CELL, GAP = 10, 0.5
 #: More columns than this get narrow cells and only every so many a label.
@@ -44,9 +44,9 @@ def grid(block: Heatmap) -> Grid:
     cells = [_cell(block, y, x, most) for y in range(rows) for x in range(columns)]
     label = f"{block.title}: {rows} by {columns} grid. {_extremes(block, found)}"
     svg = drawing("cells", label, cells, max(rows, 1) * CELL, max(columns, 1) * CELL)
-    every = -(-columns // WIDE)
+    every = 1 if columns <= WIDE else max(3, -(-columns // WIDE))  # three narrow cells hold a label of four digits
     shown = [c if i % every == 0 else "" for i, c in enumerate(block.columns)]
-    return Grid(svg, block.rows, shown, any(len(c) > 3 for c in shown), 24 if every == 1 else 10,
+    return Grid(svg, block.rows, shown, any(len(c) > 3 for c in shown), 18 if every == 1 else 10,
                 26 if rows <= 24 else 18, number(most), _extremes(block, found))  # fmt: skip
 
 
@@ -62,7 +62,12 @@ def _cell(block: Heatmap, y: int, x: int, most: float) -> Markup:
 
 
 def _place(block: Heatmap, y: int, x: int) -> str:
-    return f"{block.row_name} {block.rows[y]}, {block.column_name} {block.columns[x]}".strip()
+    return f"{block.row_name} {_quoted(block.rows[y])}, {block.column_name} {_quoted(block.columns[x])}".strip()
+
+
+def _quoted(label: str) -> str:
+    """Tokens carry their white space: quotes show where it is."""
+    return f"“{label}”" if label != label.strip() else label
 
 
 def _extremes(block: Heatmap, found: list[tuple[float, float, int, int]]) -> str:

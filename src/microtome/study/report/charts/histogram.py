@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from microtome.evidence import Null
 from microtome.study.report.charts.svg import WIDTH, Scale, drawing, element, line
-from microtome.study.report.numbers import chance, number, p_value
+from microtome.study.report.digits import chance, number, p_value
 
 HEIGHT, FEW = 100, 15
 
@@ -45,8 +45,6 @@ def _bins(draws: np.ndarray, scale: Scale) -> list[Markup]:
     places = np.minimum(((draws - scale.low) / span * count).astype(int), count - 1)
     counts = np.bincount(places, minlength=count)
     wide, tallest = (scale.end - scale.start) / count, counts.max()
-    return [
-        element("rect", {"class": "null-bar", "x": scale.start + i * wide + 1, "y": 88 - 70 * n / tallest,
-                         "width": wide - 2, "height": 70 * n / tallest})  # fmt: skip
-        for i, n in enumerate(counts.tolist()) if n
-    ]
+    found = [(scale.start + i * wide + 1, 70 * n / tallest) for i, n in enumerate(counts.tolist()) if n]
+    boxes = [{"x": x, "y": 88 - height, "width": wide - 2, "height": height} for x, height in found]
+    return [element("rect", {"class": "null-bar", **box}) for box in boxes]

@@ -8,21 +8,21 @@ from markupsafe import Markup
 from microtome.errors import ShapeError
 from microtome.study.blocks import Lines
 from microtome.study.report.charts.svg import WIDTH, Scale, dot, drawing, element, extent, line, longest, ticks
-from microtome.study.report.numbers import finite, number, shorten, with_unit
+from microtome.study.report.digits import finite, number, shorten, with_unit
 
 HEIGHT = 300
 #: Characters of labels that fit under the plot of a desktop page and of a phone.
-DESK, PHONE = 80, 30
+DESK, PHONE = 100, 38
 COLOURS, DOTS, LABEL = 6, 240, 16
 
 
 @dataclass(frozen=True)
 class Label:
-    """A word beside an axis, `at` percent of the way; `desk` ones have no room on a phone."""
+    """A word beside an axis, `at` percent of the way; `css` says which need a desktop's room and which end the axis."""
 
     text: str
     at: float
-    desk: bool = False
+    css: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,10 @@ def plot(block: Lines) -> Plot:
         parts += _band(pairs, styles.get(name, "s0"), across, up)
     for name, values in block.series.items():
         parts += _series(block, name, values, styles[name], across, up)
-    words = f"{block.title}: {len(block.series)} series over {count} places, from {number(low)} to {with_unit(high, block.unit)}"
-    # Percent of the whole plot, whose margin the scale leaves free: labels stand under their points.
-    places = [Label(t, round(across(i) / WIDTH * 100, 2), desk) for t, i, desk in _thinned(block.x)]
-    return Plot(drawing("lines-plot", words, parts, HEIGHT), places,
-                [Label(number(m), round(up(m) / HEIGHT * 100, 2)) for m in marks], [(n, styles[n]) for n in block.series])  # fmt: skip
+    told = f"from {number(low)} to {with_unit(high, block.unit)}"
+    drawn = drawing("lines-plot", f"{block.title}: {len(block.series)} series over {count} places, {told}", parts, HEIGHT)
+    beside = [Label(number(m), round(up(m) / HEIGHT * 100, 2)) for m in marks]
+    return Plot(drawn, _thinned(block.x, across), beside, list(styles.items()))
 
 
 def _pairs(block: Lines, name: str) -> list[list[float]]:
@@ -100,9 +99,15 @@ def _series(block: Lines, name: str, values: list[float], style: str, across: Sc
     return found
 
 
-def _thinned(labels: list[str]) -> list[tuple[str, int, bool]]:
-    """Labels that do not touch: each with its place, and whether it needs the room of a desktop page."""
-    room = min(longest(labels), LABEL) + 2
+def _thinned(labels: list[str], across: Scale) -> list[Label]:
+    """Labels that do not touch, on a desktop and on a phone, and do not leave the page on the right."""
+    room = min(longest(labels), LABEL) + 3
     step = max(1, -(-len(labels) // max(2, DESK // room)))
     coarse = step * max(1, -(-len(labels) // (step * max(2, PHONE // room))))
-    return [(shorten(t, LABEL), i, i % coarse != 0) for i, t in enumerate(labels) if i % step == 0]
+    found = []
+    for i in range(0, len(labels), step):
+        text, at = shorten(labels[i], LABEL), round(across(i) / WIDTH * 100, 2)
+        end = i == len(labels) - 1 and len(text) > 4
+        crowded = i % coarse != 0 or (not end and (100 - at) / 100 * PHONE < len(text) / 2 - 1)
+        found.append(Label(text, at, " ".join(["end"] * end + ["desk"] * crowded)))
+    return found

@@ -19,8 +19,9 @@ def png(pixels: np.ndarray) -> str:
     high, wide, _ = pixels.shape
     lines = np.concatenate([np.zeros((high, 1), np.uint8), pixels.reshape(high, -1)], axis=1)  # filter 0 before each row
     header = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
-    body = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)) + _chunk(b"IEND", b"")
-    return "data:image/png;base64," + base64.b64encode(body).decode("ascii")
+    data = zlib.compress(lines.tobytes(), 9)
+    body = _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode("ascii")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,12 +1,13 @@
 """Elements of SVG as escaped text, and the scale that places a number between two ends."""
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
 from microtome.io import escape_html
-from microtome.study.report.numbers import finite
+from microtome.study.report.digits import finite
 
 #: Plots are drawn 1000 units wide and stretched by the page: strokes keep their width and words stay outside.
 WIDTH = 1000
@@ -16,7 +17,7 @@ def element(name: str, attributes: Mapping[str, object], children: "Iterable[Mar
     """One element. Attribute values and text children are escaped; children that are elements are kept."""
     inside = escape_html(children) if isinstance(children, str) else "".join(children)
     listed = "".join(f' {key}="{escape_html(_short(value))}"' for key, value in attributes.items())
-    return Markup(f"<{name}{listed}>{inside}</{name}>" if inside else f"<{name}{listed}/>")  # noqa: S704
+    return Markup(f"<{name}{listed}>{inside}</{name}>" if inside else f"<{name}{listed}/>")
 
 
 def drawing(css: str, label: str, children: Iterable[Markup], height: float = 100, width: float = WIDTH) -> Markup:
@@ -39,8 +40,10 @@ class Scale:
     """Places numbers of [low, high] on [start, end]; a range without width is widened."""
 
     def __init__(self, low: float, high: float, start: float = 0, end: float = WIDTH):
-        self.low, self.high = (low, high) if high > low else (low - 0.5, high + 0.5)
-        self.start, self.end = start, end
+        if not high / 2 - low / 2 > 0:  # one value, or two that no float lies between
+            margin = max(0.5, abs(low) / 100)
+            low, high = max(low - margin, -sys.float_info.max), min(high + margin, sys.float_info.max)
+        self.low, self.high, self.start, self.end = low, high, start, end
 
     def __call__(self, value: float) -> float:
         # Halves first: the width of a range near the largest float would overflow.
@@ -68,7 +71,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     if not (math.isfinite(span) and span > 1e-300):
         return [low] if low == high else [low, high]
     power = 10.0 ** math.floor(math.log10(span / about))
-    step = next((m * power for m in (1, 2, 5, 10) if span / (m * power) <= about + 0.5), 10 * power)
+    step = next((m * power for m in (1, 2, 5, 10) if span / (m * power) <= about + 1.5), 10 * power)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     found = [float(f"{i * step:.10g}") for i in range(first, last + 1)]
     return found if 1 < len(found) <= 3 * about else [low, high]

@@ -60,18 +60,23 @@ def cell(value: Any) -> str:
 
 
 def aligned(values: Sequence[Any]) -> list[str]:
-    """Numbers padded on the right, so that right-aligned they stand point under point.
+    """Numbers as a column: zeros up to three digits, then spaces as wide as digits, so that point stands under point.
 
-    >>> [len(text) for text in aligned([0.125, 12.5, 3])]
-    [5, 6, 5]
+    >>> [text.rstrip(FIGURE_SPACE) for text in aligned([0.125, 12.5, 3])]
+    ['0.125', '12.5', '3.00']
     """
     texts = [number(v) for v in values]
-    decimals = [len(t.partition(".")[2]) if "×" not in t and t != NOT_MEASURED else -1 for t in texts]
-    most = max(decimals, default=0)
-    if most <= 0:
-        return texts
-    pads = [FIGURE_SPACE * (most - d) + (POINT_SPACE if d == 0 else "") if d >= 0 else "" for d in decimals]
-    return [t + pad for t, pad in zip(texts, pads)]
+    plain = [finite(v) and "×" not in text for v, text in zip(values, texts)]
+    most = max((len(text.partition(".")[2]) for text, ok in zip(texts, plain) if ok), default=0)
+    return [_padded(text, most) if ok and most else text for text, ok in zip(texts, plain)]
+
+
+def _padded(text: str, decimals: int) -> str:
+    whole, _, part = text.partition(".")
+    digits = len(whole.lstrip(f"{MINUS}0")) + len(part if whole.strip(f"{MINUS}0") else part.lstrip("0"))
+    part += "0" * min(max(0, 3 - max(digits, 1)), decimals - len(part))
+    blank = FIGURE_SPACE * (decimals - len(part))
+    return f"{whole}.{part}{blank}" if part else whole + POINT_SPACE + blank
 
 
 def p_value(p: float) -> str:
