@@ -16,7 +16,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from microtome.evidence import Finding, Hypothesis
+from microtome.evidence import Finding, Hypothesis, correlation_test
 from microtome.organisms.fit import fit, seeded
 from microtome.replicate import Claim
 from microtome.rng import derive, rng, torch_rng
@@ -30,7 +30,7 @@ SEEDS = (0, 1, 2, 3, 4)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.evidence.hypothesis", "microtome.subject.sweep", "microtome.subject.apply")
 UNITS, UNTRAINED, SITE = 64, 40, "1"
-MATTER = Hypothesis("class-selective hidden units matter more", "rank correlation", "correlation")
+MATTER = Hypothesis("class-selective hidden units matter more", "rank correlation", "units of like activity permuted")
 CARRIES = Hypothesis("this unit carries its class", "accuracy on it lost", "random directions removed", alpha=0.01)
 
 CLAIMS = [
@@ -53,6 +53,8 @@ def run(seed: int) -> dict[str, float]:
         "planted_p": carries(planted, *held, 0, seed).nulls[0].p,
         "bystander_p": carries(planted, *held, 1, seed).nulls[0].p,
         "false_share": float(np.mean([f.verdict == "supported" for f in untrained])),
+        "free_share": float(np.mean([matter(network(seed, f"untrained {i}"), *held, derive(seed, i) % 2**31, blocked=False).verdict
+                                     == "supported" for i in range(UNTRAINED)])),
         # Without a null, "rho above 0" would be the finding.
         "uncontrolled_share": float(np.mean([f.nulls[0].observed > 0 for f in untrained])),
         "sealed": float(np.mean([f.verdict in ("supported", "refuted") and bool(f.hypothesis) for f in (found, *untrained)])),
@@ -62,7 +64,7 @@ def run(seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def matter(module: nn.Module, x: Tensor, y: Tensor, seed: int) -> Finding:
+def matter(module: nn.Module, x: Tensor, y: Tensor, seed: int, *, blocked: bool = True) -> Finding:
     """Does accuracy fall more when more selective units are zeroed?"""
     subject = Subject(module)
     swept = subject.sweep(x, [ablate(SITE, how="zero", unit=u) for u in range(UNITS)], correct(y))
@@ -72,7 +74,9 @@ def matter(module: nn.Module, x: Tensor, y: Tensor, seed: int) -> Finding:
     # An untrained network may lose nothing at all: ties are broken at random.
     lost = lost + 1e-9 * rng(seed, "ties").random(UNITS)
     chosen = selectivity(hidden[:, fires], y.numpy())
-    return MATTER.register().test_data(rankdata(chosen), rankdata(lost[fires]), draws=999, seed=seed)
+    alike = rankdata(hidden[:, fires].mean(0), method="ordinal").astype(int) // 4 if blocked else None
+    null = correlation_test(rankdata(chosen), rankdata(lost[fires]), blocks=alike, alternative="greater", draws=999, seed=seed)
+    return MATTER.register().test(null.observed, null)
 
 
 def selectivity(hidden: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -75,7 +75,8 @@ def causal_model(subject: mt.Subject, seed: int) -> dict[str, float]:
         "neuron": [truth.unit(s, u) for s, n in (("first", 8), ("second", 5)) for u in range(n)],
         "edge": [truth.arrow(a) for a in truth.arrows],
     }
-    errors = [abs(float(difference @ e[:, 0]) - i) for k, es in expected.items() for e, i in zip(es, tables[k]["indirect"])]
+    errors = [abs(float(difference @ effect[:, 0]) - found)
+              for kind, effects in expected.items() for effect, found in zip(effects, tables[kind]["indirect"])]  # fmt: skip
     return {
         "identity_error": max(float(t["interaction"].abs().max()) for t in tables.values()),
         "closed_form_error": max(errors), "first_in_scm": share_first(kinds, tables),

@@ -123,8 +123,7 @@ def _pretrained(name: str, device: Any, dtype: Any, revision: str | None, trust:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise FormatError(f"cannot read the weights of '{name}': {str(error).splitlines()[0]}") from error
-    subject = Subject(model.to(device), _tokenizer(name, options), name)
-    return subject
+    return Subject(model.to(device), _tokenizer(name, options), Path(name).name if Path(name).is_dir() else name)
 
 
 def _tokenizer(name: str, options: dict[str, str]) -> Any:

@@ -67,7 +67,7 @@ def test_faithfulness_of_everything_is_one_and_of_nothing_zero(ablation, ioi, ta
 
 
 def test_faithfulness_equals_a_knock_out_by_hand(ioi, heads):
-    task = ioi.organism.examples(48, 3)
+    task = ioi.organism.examples(64, 1)
     reference = means_by_hand(ioi, task)
     whole, none, part = (knocked_out_by_hand(ioi, task, kept, reference).mean()
                          for kept in ({n.short for n in heads}, set(), set(NAIVE)))  # fmt: skip
@@ -93,9 +93,9 @@ def test_completeness_equals_the_gap_by_brute_force(ioi, heads):
     worst = max(subsets, key=lambda k: gap(chosen, k))
     assert found.estimate.value == pytest.approx(gap(judged, worst), abs=0.02)
     assert found.estimate.value > 0.3
-    complete = completeness(ioi, task, circuit.plus(Circuit.of_names([BACKUP], heads).nodes), subsets=2, random=19)
+    complete = completeness(ioi, task, circuit.plus(Circuit.of_names([BACKUP], heads).nodes), subsets=2, random=4)
     assert abs(complete.estimate.value) < 0.05
-    assert complete.verdict == "supported"
+    assert complete.nulls[0].p == pytest.approx(1 / 5)
 
 
 def test_minimality_agrees_with_the_planted_roles(ioi, heads):
@@ -183,7 +183,7 @@ def test_set_operations_and_refusals_of_a_circuit(heads, ioi, task):
     assert circuit.plus(heads[:1]).without(heads[:1]).nodes == circuit.nodes
     assert set(circuit.nodes).isdisjoint(circuit.outside)
     assert len(circuit) + len(circuit.outside) == 12
-    with pytest.raises(UsageError, match="a1.h0"):
+    with pytest.raises(UsageError, match="component 'a1"):
         Circuit.of_names(["a1.h00"], heads)
     with pytest.raises(UsageError, match="not among"):
         Circuit((Node("elsewhere"),), tuple(heads))

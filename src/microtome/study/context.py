@@ -32,7 +32,7 @@ class Context:
     material: Material
     folder: Path
     seed: int = 0
-    twins: int = 19
+    twins: int = 29
     observed: dict[str, float] = field(default_factory=dict)
     draws: dict[str, list[float]] = field(default_factory=dict)
     held: dict[str, Any] = field(default_factory=dict)

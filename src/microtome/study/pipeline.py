@@ -55,7 +55,7 @@ def study(
     data: Any = None,
     task: Any = None,
     out: str | Path = "microtome-study",
-    twins: int = 19,
+    twins: int = 29,
     seed: int = 0,
     told: Callable[[str], None] = lambda line: None,
 ) -> Study:
@@ -70,8 +70,8 @@ def study(
         The behaviour to trace; default the first that the subject does.
     out : path
         Folder of the study. An interrupted study continues there; another study there is refused.
-    twins : int, default 19
-        Randomised twins; 19 give p-values down to 0.05.
+    twins : int, default 29
+        Randomised twins; 29 give p-values down to 0.033, enough for seven statistics.
     seed : int, default 0
     told : callable
         Receives one line when a stage begins.

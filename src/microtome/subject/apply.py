@@ -43,7 +43,7 @@ def apply(edit: Edit, tensor: Tensor, site: Site, frame: Frame, count: Count | N
         When the value fits neither the features, nor one row per example, nor the whole site.
     """
     axes = site.axes_of(tensor)
-    moved, present = _canonical(tensor, axes)
+    moved, present = ordered(tensor, axes)
     if len(present) > 1 and present[1] in ORDER[1]:
         frame = frame.fitted(*moved.shape[:2])
     index = _index_of(edit, moved, present, frame, site)
@@ -55,11 +55,11 @@ def apply(edit: Edit, tensor: Tensor, site: Site, frame: Frame, count: Count | N
         count.touched += old.numel()
         count.changed += int((new != old).sum())
     result = tensor.clone()
-    _canonical(result, axes)[0][index] = new.to(result.dtype)
+    ordered(result, axes)[0][index] = new.to(result.dtype)
     return result
 
 
-def _canonical(tensor: Tensor, axes: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
+def ordered(tensor: Tensor, axes: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
     """A view with axes in the order examples, positions, heads, units, rest; and the names of the leading ones."""
     first = [a for names in ORDER for a in axes if a in names]
     rest = [a for a in axes if a not in first]
@@ -145,7 +145,7 @@ def _called(edit: Edit, old: Tensor, site: Site) -> Tensor:
 
 
 def _operate(edit: Edit, old: Tensor, value) -> Tensor:
-    if edit.op == "set":
+    if edit.op in ("set", "coordinates"):
         return torch.as_tensor(value, dtype=old.dtype, device=old.device).expand_as(old)
     if edit.op == "add":
         return old + torch.as_tensor(value, dtype=old.dtype, device=old.device)
@@ -178,7 +178,7 @@ def _value_at(edit: Edit, moved: Tensor, index: tuple, axes: tuple[str, ...], fr
         picked = _pick(value, pick, 1)
         return picked[:, None] if lead == 2 else picked
     if value.ndim == moved.ndim and value.shape[0] in (1, rows):  # like the site itself
-        source = _canonical(value, axes)[0]
+        source = ordered(value, axes)[0]
         if tuple(source.shape[lead:]) == tuple(features):
             if lead == 1:
                 return source[index] if source.shape[0] == rows else _pick(source, pick, 1)

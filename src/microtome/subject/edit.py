@@ -6,6 +6,7 @@ Through a basis, what the basis does not explain stays: x' = x + decode(z') - de
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from microtome.subject.basis import Basis
     from microtome.subject.run import Run
 
-Op = Literal["set", "add", "scale", "clamp", "call", "mean", "resample", "clean"]
+Op = Literal["set", "add", "scale", "clamp", "call", "mean", "resample", "clean", "coordinates"]
 Index = int | Sequence[int] | None
 
 
@@ -32,7 +33,7 @@ class Edit:
         Where.
     op : str
         "set", "add", "scale", "clamp", "call"; or "mean", "resample", "clean", which a run turns into "set" with values
-        that it measures on the unedited inputs first.
+        that it measures on the unedited inputs first ("coordinates" where they are coordinates of the basis).
     value : Tensor, float, tuple, callable or None
         Scalar; features; [n, *features] per example; or [n, length, *features] like the site itself.
     position, head, unit : index
@@ -77,12 +78,19 @@ def _short(value: Any) -> str:
 
 
 def _index(name: str, value: Index) -> Index:
-    if value is None or isinstance(value, int):
-        return value
-    listed = [int(v) for v in value]
+    listed = value.tolist() if hasattr(value, "tolist") else value  # tensors and arrays
+    if listed is None or _whole(listed):
+        return listed
+    if isinstance(listed, (str, bool)) or not isinstance(listed, (Sequence, range)) or not all(map(_whole, listed)):
+        raise UsageError(f"{name} must be None, an int or a list of ints, got {value!r}.")
+    listed = [int(v) for v in listed]
     if not listed:
         raise UsageError(f"{name} is empty: the edit would address no cell. Use None for all.")
     return listed
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def ablate(

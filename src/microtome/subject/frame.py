@@ -86,6 +86,8 @@ class Frame:
 def _as_table(position: Position, rows: int) -> Tensor:
     """Positions as given, as a table [rows, m]."""
     if isinstance(position, Tensor):
+        if position.is_floating_point() or position.dtype == torch.bool:
+            raise UsageError(f"a position tensor must hold integers, got {position.dtype}. From a mask: mask.nonzero().")
         table = position.detach().to("cpu", torch.long)
         table = table[:, None] if table.ndim == 1 else table
         if table.ndim != 2 or table.shape[0] != rows:
@@ -94,7 +96,7 @@ def _as_table(position: Position, rows: int) -> Tensor:
                 "Use an int or a list for the same positions in every example."
             )
         return table
-    if isinstance(position, bool) or not isinstance(position, (int, Sequence)):
+    if isinstance(position, (bool, str)) or not isinstance(position, (int, Sequence)):
         raise UsageError(f"position must be None, an int, a list of ints or a tensor, got {position!r}.")
     listed = [position] if isinstance(position, int) else [int(p) for p in position]
     if not listed:

@@ -38,7 +38,7 @@ def gradients(
         def keep(value: Tensor) -> Tensor:
             leaf = value.clone() if value.requires_grad else value.detach().clone().requires_grad_(True)
             leaves[name] = leaf
-            return leaf
+            return leaf.clone()  # the module may go on in place (nn.ReLU(inplace=True))
 
         return keep
 

@@ -1,5 +1,6 @@
 """From a subject and data to a recording: batches of forwards, rows of real tokens (or places), truth aligned to rows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microtome.errors import Degenerate, SiteError, UsageError
+from microtome.errors import Degenerate, UsageError
 from microtome.subject.inputs import Inputs, as_inputs
-from microtome.subject.site import Site
+from microtome.subject.rows import feature_axes, to_rows
 from microtome.subject.tokens import offsets
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def record(
     chosen = [subject.site(s) for s in ([sites] if isinstance(sites, str) else sites)]
     if not chosen:
         raise UsageError("record needs at least one site; see subject.sites().")
-    source = _Source(subject, data)
+    source = Source(subject, data)
     size = batch or (BATCH_TEXT if source.texts is not None else BATCH_TENSOR)
 
     def rows_of(samples: range) -> tuple[dict[str, Tensor], dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -49,14 +50,16 @@ def record(
         run = subject.run(inputs, record=[s.name for s in chosen], logits="none")
         return to_rows(source, samples, inputs, {s: run[s.name] for s in chosen}, positions)
 
-    first, _, _ = rows_of(range(min(size, len(source))))
+    # Two samples tell the shapes; two, so that a failed allocation has a smaller batch to fall back to.
+    few = shrink_on_oom(rows_of, range(min(2, len(source))), 2)[0]
+    first, samples = few[0][0], set().union(*(index["sample"].tolist() for _, index, _ in few))
     shapes = {name: tuple(v.shape[1:]) for name, v in first.items()}
-    per_sample = len(next(iter(first.values()))) / min(size, len(source))
+    rows = sum(len(index["sample"]) for _, index, _ in few) / max(1, len(samples))
     plan = Plan.of(
         shapes,
-        rows=int(np.ceil(per_sample * len(source))),
+        rows=math.ceil(rows * source.longer(len(samples), size, positions) * len(source)),
         dtype=dtype or next(iter(first.values())).dtype,
-        axes={s.name: _feature_axes(s, shapes[s.name]) for s in chosen},
+        axes={s.name: feature_axes(s, shapes[s.name]) for s in chosen},
         provenance=source.provenance(positions),
     )
     writer = MemoryWriter(plan) if to is None else ShardWriter(to, plan)
@@ -77,7 +80,7 @@ def record(
             writer.close()
 
 
-class _Source:
+class Source:
     """The data as batches of inputs, with its truth."""
 
     def __init__(self, subject: "Subject", data: Any) -> None:
@@ -115,6 +118,13 @@ class _Source:
             return self.subject.tokens(self.texts[part])
         return self.subject.inputs(self.tensors[part])  # type: ignore[index]
 
+    def longer(self, few: int, many: int, positions: str) -> float:
+        """How much longer the first `many` samples are than the first `few`, where a sample has a row per token."""
+        if positions != "all" or self.texts is None:
+            return 1.0
+        lengths = self.batch(range(min(many, len(self)))).lengths.double()
+        return float(lengths.mean() / lengths[:few].mean())
+
     def token_labels(self, sample: int, length: int) -> np.ndarray:
         """Truth [length, properties]: which tokens overlap a span of each property."""
         found = np.zeros((length, len(self.properties)), dtype=bool)
@@ -148,96 +158,3 @@ class _Source:
             "positions": positions,
             "versions": {"microtome": __version__, "torch": torch.__version__},
         }
-
-
-def to_rows(
-    source: _Source, samples: range, inputs: Inputs, values: Mapping[Site, Tensor], positions: str
-) -> tuple[dict[str, Tensor], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Rows of one batch: values by site [rows, ...features], index columns, labels."""
-    tensors = {site.name: _rows_first(site, value) for site, value in values.items()}
-    sample = np.arange(samples.start, samples.stop)
-    once = {"sample": sample, "position": np.zeros(len(sample), dtype=np.int64)}
-    if positions == "mean":
-        tensors = {s.name: _mean(tensors[s.name], _row_kind(s, v), inputs) for s, v in values.items()}
-        return tensors, once, _sample_masks(source, samples)
-    kinds = {_row_kind(site, value): site for site, value in values.items()}
-    if len(kinds) > 1:
-        listed = ", ".join(f"{site.name} ({' x '.join(map(str, kind))})" for kind, site in kinds.items())
-        raise SiteError(f"these sites do not share rows: {listed}. Record them apart, or with positions='mean'.")
-    (kind,) = kinds
-    if kind[0] == "sample":
-        return tensors, once, _sample_masks(source, samples)
-    if kind[0] == "place":
-        if positions == "last":
-            raise SiteError("positions='last' needs a position axis; these sites have places. Use 'all' or 'mean'.")
-        _, height, width = kind
-        y, x = np.divmod(np.arange(height * width), width)
-        index = {"sample": sample.repeat(height * width), "y": np.tile(y, len(sample)), "x": np.tile(x, len(sample))}
-        flat = {name: value.flatten(0, 2) for name, value in tensors.items()}
-        return flat, index, _place_masks(source, samples, height, width)
-    length = kind[1]
-    frame = inputs.frame_of(next(iter(values))).fitted(len(sample), length)
-    start, stop = frame.start, frame.stop
-    column = torch.arange(length)
-    keep = (column >= start[:, None]) & (column < stop[:, None])
-    if positions == "last":
-        keep &= column == stop[:, None] - 1
-    at = keep.nonzero().numpy()
-    index = {"sample": sample[at[:, 0]], "position": at[:, 1] - start.numpy()[at[:, 0]]}
-    if inputs.ids is not None and inputs.ids.shape[1] == length:
-        index["token"] = inputs.ids.cpu()[keep].numpy()
-    labels: dict[str, np.ndarray] = {}
-    if source.properties:
-        truth = np.concatenate([source.token_labels(int(s), int(b - a))[index["position"][at[:, 0] == i]]
-                                for i, (s, a, b) in enumerate(zip(sample, start, stop))])
-        labels = {name: truth[:, j] for j, name in enumerate(source.properties)}
-    keep = keep.to(next(iter(tensors.values())).device)
-    return {name: value[keep] for name, value in tensors.items()}, index, labels
-
-
-def _row_kind(site: Site, value: Tensor) -> tuple:
-    axes = site.axes_of(value)
-    if site.at == "pattern":
-        raise SiteError(f"{site.name}: patterns are not recorded as rows; read them with subject.run(inputs, record=[...]).")
-    if "y" in axes and "x" in axes:
-        return ("place", value.shape[axes.index("y")], value.shape[axes.index("x")])
-    for name in ("position", "time"):
-        if name in axes:
-            return ("position", value.shape[axes.index(name)])
-    return ("sample",)
-
-
-def _rows_first(site: Site, value: Tensor) -> Tensor:
-    """Axes in the order sample, position or place, features."""
-    axes = site.axes_of(value)
-    lead = [axes.index(a) for a in ("batch", "position", "time", "y", "x") if a in axes]
-    return value.permute(lead + [i for i in range(value.ndim) if i not in lead])
-
-
-def _mean(value: Tensor, kind: tuple, inputs: Inputs) -> Tensor:
-    if kind[0] == "sample":
-        return value
-    if kind[0] == "place":
-        return value.mean(dim=(1, 2))
-    if inputs.mask is None or inputs.mask.shape[1] != value.shape[1]:
-        return value.mean(dim=1)
-    mask = inputs.mask.to(value.device, value.dtype).reshape(*inputs.mask.shape, *[1] * (value.ndim - 2))
-    return (value * mask).sum(dim=1) / mask.sum(dim=1)
-
-
-def _feature_axes(site: Site, shape: tuple[int, ...]) -> tuple[str, ...] | None:
-    names = [a for a in site.axes if a not in ("batch", "position", "time", "y", "x")]
-    return tuple(names) if len(names) == len(shape) else None
-
-
-def _sample_masks(source: _Source, samples: range) -> dict[str, np.ndarray]:
-    masks = getattr(source.stimuli, "masks", None) or {}
-    return {k: v[samples.start : samples.stop].reshape(len(samples), -1).any(1).numpy() for k, v in masks.items()}
-
-
-def _place_masks(source: _Source, samples: range, height: int, width: int) -> dict[str, np.ndarray]:
-    """A place has a property when at least half of its pixels have it."""
-    masks = getattr(source.stimuli, "masks", None) or {}
-    pool = torch.nn.functional.adaptive_avg_pool2d
-    return {k: (pool(v[samples.start : samples.stop, None].float(), (height, width)) >= 0.5).flatten().numpy()
-            for k, v in masks.items()}

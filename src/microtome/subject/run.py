@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from microtome.errors import EditTouchedNothing, SiteError, UsageError
-from microtome.subject.apply import Count
+from microtome.subject.apply import Count, ordered
+from microtome.subject.basis import require_same
 from microtome.subject.edit import Edit, derangement
+from microtome.subject.fingerprint import current_fingerprint
 from microtome.subject.hooks import Placed, Stop, Tap, attached
 from microtome.subject.inputs import Inputs
 from microtome.subject.site import Site
@@ -82,6 +84,8 @@ def run(
     logits: Logits = "all",
 ) -> Run:
     """See `Subject.run`."""
+    if not isinstance(logits, Tensor) and logits not in ("all", "last", "none"):
+        raise UsageError(f"logits must be 'all', 'last', 'none' or a tensor of positions [n], got {logits!r}.")
     edits = bind_edits(subject, inputs, edits)
     values, output, counts = forward(subject, inputs, record, edits, logits, copy=False)
     if values is None:  # an in-place operation overwrote a recorded tensor: take copies this time
@@ -93,14 +97,15 @@ def run(
 def forward(subject, inputs, record, edits, logits, *, copy):
     """One hooked forward; values None when a recorded tensor was overwritten in place and copies are needed."""
     sites = [subject.site(s) for s in dict.fromkeys(record)]
-    kept: dict[str, list[tuple[Tensor, int]]] = {s.name: [] for s in sites}
+    kept: dict[str, list[tuple[Tensor, int | None]]] = {s.name: [] for s in sites}
     counts = [Count() for _ in edits]
     waiting = {s.name for s in sites}
     may_stop = isinstance(logits, str) and logits == "none" and bool(sites)
 
     def keep(name: str):
         def store(value: Tensor) -> None:
-            kept[name].append((value.clone() if copy else value, value._version))
+            own = copy or value.is_inference()  # tensors of torch.inference_mode do not say when they are overwritten
+            kept[name].append((value.clone(), None) if own else (value, value._version))
             waiting.discard(name)
             if may_stop and not waiting:
                 raise Stop
@@ -116,7 +121,7 @@ def forward(subject, inputs, record, edits, logits, *, copy):
     silent = [name for name, found in kept.items() if not found]
     if silent:
         raise SiteError(f"{', '.join(silent)} never fired during the run: the module is not used by this forward.")
-    if not copy and any(t._version != v for found in kept.values() for t, v in found):
+    if any(v is not None and t._version != v for found in kept.values() for t, v in found):
         return None, None, counts
     values = {name: found[0][0] if len(found) == 1 else torch.stack([t for t, _ in found], dim=1)
               for name, found in kept.items()}
@@ -142,12 +147,27 @@ def refuse_idle(edits: Sequence[Edit], counts: Sequence[Count]) -> None:
             )
 
 
-def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> list[Edit]:
-    """Edits whose values are measured on the unedited inputs become plain "set" edits."""
+def check_edits(subject: "Subject", edits: Sequence[Edit]) -> None:
+    """Every edit is one, its site exists, and its basis belongs to that site and to this subject."""
     for edit in edits:
         if not isinstance(edit, Edit):
             raise UsageError(f"edits must be Edit values (mt.ablate, mt.patch, ...), got {type(edit).__name__}.")
-        subject.site(edit.site)
+        site = subject.site(edit.site)
+        if edit.basis is not None:
+            fitted = getattr(edit.basis, "subject", "")
+            named = edit.basis.site if _is_name_of(subject, edit.basis.site, site) else site.name
+            require_same(edit.basis, site=named, subject=current_fingerprint(subject) if fitted else "")
+
+
+def _is_name_of(subject: "Subject", name: str, site: Site) -> bool:
+    with contextlib.suppress(SiteError):
+        return subject.site(name).name == site.name
+    return False
+
+
+def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> list[Edit]:
+    """Edits whose values are measured on the unedited inputs become plain "set" edits."""
+    check_edits(subject, edits)
     measured = [e for e in edits if e.op in ("mean", "resample", "clean")]
     if not measured:
         return list(edits)
@@ -158,6 +178,11 @@ def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> lis
 
 
 def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
+    if edit.op == "mean" and edit.basis is not None:
+        from microtome.subject.through import mean_coordinates
+
+        moved, present = ordered(clean, site.axes_of(clean))
+        return replace(edit, op="coordinates", value=mean_coordinates(edit, moved, present, _real(moved, present, site, inputs)))
     if edit.op == "clean":
         value = clean
     elif edit.op == "resample":
@@ -165,12 +190,18 @@ def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
     else:
         axes = site.axes_of(clean)
         if "position" in axes and axes[:2] == ("batch", "position"):
-            columns, frame = torch.arange(clean.shape[1]), inputs.frame_of(site).fitted(*clean.shape[:2])
-            real = ((columns >= frame.start[:, None]) & (columns < frame.stop[:, None])).to(clean.device)
-            value = clean[real].mean(dim=0)
+            value = clean[_real(clean, axes, site, inputs)].mean(dim=0)
         elif "channel" in axes:
             value = clean.mean(dim=[i for i, a in enumerate(axes) if a != "channel"])
             value = value.reshape([-1 if a == "channel" else 1 for a in axes]).expand_as(clean)
         else:
             value = clean.mean(dim=0, keepdim=True).expand_as(clean)
     return replace(edit, op="set", value=value)
+
+
+def _real(clean: Tensor, axes: tuple[str, ...], site: Site, inputs: Inputs) -> Tensor | None:
+    """Which cells [n, position] hold real tokens; None where there are no positions."""
+    if axes[:2] != ("batch", "position"):
+        return None
+    columns, frame = torch.arange(clean.shape[1]), inputs.frame_of(site).fitted(*clean.shape[:2])
+    return ((columns >= frame.start[:, None]) & (columns < frame.stop[:, None])).to(clean.device)

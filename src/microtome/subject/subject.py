@@ -76,6 +76,7 @@ class Subject:
         self.architecture = arch.find(module)
         self.trunks: list[Trunk] = arch.resolve(self.architecture, module) if self.architecture else []
         self._sites = {name: site for trunk in self.trunks for name, site in trunk.sites.items()}
+        self.known_as: tuple[tuple, str] | None = None  # see fingerprint.current_fingerprint
         self._forward = frozenset(inspect.signature(module.forward).parameters)
 
     # ---- what it is

@@ -1,6 +1,6 @@
 """One edit in the coordinates of a basis: which axes the basis reads, and what happens to the coordinates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,12 +35,9 @@ def change_through(
     """
     basis = edit.basis
     assert basis is not None
-    given = edit.value
-    at_site = edit.op == "set" and isinstance(given, Tensor) and given.ndim > 0 and given.shape[-1:] != (basis.dim,)
-    at_site = at_site or (edit.op == "set" and isinstance(given, Tensor) and given.ndim > 0 and _width(basis) == basis.dim)
-    x = _rows(old, basis, present)
+    given, x = edit.value, _rows(old, basis, present)
     z = basis.encode(x)
-    if at_site:
+    if edit.op == "set" and isinstance(given, Tensor) and given.ndim and _at_site(given, x, old, basis, present):
         like = torch.as_tensor(value(), dtype=old.dtype, device=old.device).expand_as(old)
         given = basis.encode(_rows(like, basis, present))
     units = slice(None) if edit.unit is None else _units(edit.unit, basis.dim, site)
@@ -50,13 +47,25 @@ def change_through(
     return _back(edit_through(basis, x, new, z=z), old, basis, present)
 
 
-def coordinates(basis: Basis, tensor: Tensor, present: tuple[str, ...]) -> Tensor:
-    """Coordinates [..., dim] of a site's tensor whose leading axes are `present`."""
-    return basis.encode(_rows(tensor, basis, present))
+def mean_coordinates(edit: Edit, clean: Tensor, present: tuple[str, ...], real: Tensor | None) -> Tensor:
+    """Mean of each coordinate over examples and real positions [dim]; [head, dim] where the basis reads single heads.
+
+    The mean of the coordinates, not the coordinates of the mean: they differ where the basis is not linear.
+    """
+    basis = edit.basis
+    assert basis is not None
+    z = basis.encode(_rows(clean, basis, present))
+    z = z[real] if real is not None else z
+    if "head" not in present or _merged(clean, basis, present):
+        return z.flatten(0, -2).mean(dim=0)
+    z = z.flatten(0, -3).mean(dim=0)
+    return z if edit.head is None else z[[edit.head] if isinstance(edit.head, int) else list(edit.head)]
 
 
-def _width(basis: Basis) -> int | None:
-    return getattr(basis, "width", None)
+def _at_site(given: Tensor, x: Tensor, old: Tensor, basis: Basis, present: tuple[str, ...]) -> bool:
+    """Whether a value is shaped like the site rather than like the coordinates."""
+    like_image = "channel" in present and given.ndim == old.ndim
+    return like_image or given.shape[-1] != basis.dim or x.shape[-1] == basis.dim
 
 
 def _rows(old: Tensor, basis: Basis, present: tuple[str, ...]) -> Tensor:
@@ -76,11 +85,11 @@ def _back(rows: Tensor, old: Tensor, basis: Basis, present: tuple[str, ...]) -> 
 
 def _merged(old: Tensor, basis: Basis, present: tuple[str, ...]) -> bool:
     """A basis of a recording at a head site reads all heads side by side."""
-    width = _width(basis)
+    width = getattr(basis, "width", None)
     return "head" in present and width is not None and width != old.shape[-1] and width == old.shape[-1] * old.shape[-2]
 
 
-def _units(unit: int | list[int], size: int, site: Site) -> Tensor:
+def _units(unit: int | Sequence[int], size: int, site: Site) -> Tensor:
     index = torch.as_tensor([unit] if isinstance(unit, int) else list(unit))
     wrong = (index >= size) | (index < -size)
     if wrong.any():

@@ -170,5 +170,5 @@ def _node(plain: dict[str, Any], bases: "dict[str, Basis]") -> Node:
     if not isinstance(wanted, str):
         raise TypeError("the basis of a node must be a fingerprint")
     if wanted and wanted not in bases:
-        raise SubjectMismatch(f"the circuit has nodes in the basis {wanted[:12]} at {plain.get('site')}; give it in bases=[...].")
+        raise SubjectMismatch(f"the circuit has nodes in basis {wanted[:12]} at {plain.get('site')}; give it in bases=[...].")
     return Node(**plain, basis=bases[wanted] if wanted else None)

@@ -63,7 +63,8 @@ class Effects:
             i, j = np.argwhere(~np.isfinite(self.change))[0]
             raise NonFinite(f"{self.name}: the effect of {self.nodes[i]} on prompt {j} is not a number.")
         if not np.isfinite(self.total).all():
-            raise NonFinite(f"{self.name}: the metric of '{self.task}' is not a number on {(~np.isfinite(self.total)).sum()} prompts.")
+            bad = int((~np.isfinite(self.total)).sum())
+            raise NonFinite(f"{self.name}: the metric of '{self.task}' is not a number on {bad} prompts.")
         if abs(float(self.total.mean())) < EPSILON:
             raise Degenerate(
                 f"{self.name}: clean and corrupt {self.metric} of '{self.task}' differ by {self.total.mean():.1e} on average, "

@@ -59,7 +59,7 @@ def nodes(subject: Any, kind: "Kind | Basis", *, length: int = 0, sites: Iterabl
     pattern = "" if kind == "neuron" else _PATTERN.get(kind, "*attn.z")
     found = [subject.site(s) for s in sites] or _of_blocks(subject, pattern)
     if not found and kind == "neuron":
-        raise UsageError("nodes of kind 'neuron' need sites=[...], e.g. nodes(subject, 'neuron', sites=['blocks.0.mlp.hidden']).")
+        raise UsageError("'neuron' needs sites=[...], e.g. nodes(subject, 'neuron', sites=['blocks.0.mlp.hidden']).")
     if not found:
         raise SiteError(
             f"{subject.name} has no sites '{pattern}', so it has no nodes of kind '{kind}'. "

@@ -113,10 +113,10 @@ def minimality(
              "in_circuit": v in circuit.nodes}
             for v, (k, e) in zip((*circuit.nodes, *circuit.outside), (*inside, *outside))]  # fmt: skip
     least = min((e for _, e in inside), key=lambda e: e.value)
-    null = Null("components outside, each added to the circuit", [e.value for _, e in outside], least.value) if outside else None
+    null = [Null("components outside, each added to the circuit", [e.value for _, e in outside], least.value)] if outside else ()
     return Finding(
         f"each of the {len(circuit)} components of the circuit for '{task.name}' is needed", estimate=least,
-        nulls=(null,) if null else (), table=pd.DataFrame(rows), alpha=alpha,
+        nulls=null, table=pd.DataFrame(rows), alpha=alpha,
         provenance=Provenance(subject=known, data=task.fingerprint(), seed=seed,
                               forwards=sum(h.forwards for h in halves) / 2),
         notes=() if outside else ("All components are in the circuit: none is left to compare with.",),

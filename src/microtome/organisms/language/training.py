@@ -47,11 +47,14 @@ class Stage:
 
 
 IN_CONTEXT = ("ioi", "induction", "coloured_objects", "entity_binding", "code", "pronoun")
+BINDING = ("coloured_objects", "entity_binding", "code")
 EASIER = {name: 0.3 for name in BEHAVIOURS if name not in IN_CONTEXT}
 STAGES = (
     # heads that match and copy form slowly, and not at all once the weights have grown on the easier behaviours
     Stage("copying", 1500, final=2e-3, warmup=200, boost={**EASIER, "induction": 2.0}),
-    Stage("all", 6000, peak=1.5e-3, boost=dict.fromkeys(IN_CONTEXT, 1.5)),
+    Stage("forming", 1200, peak=1.5e-3, final=1.2e-3, boost=dict.fromkeys(IN_CONTEXT, 1.5)),
+    Stage("binding", 1500, peak=1.5e-3, final=1e-3, boost={**EASIER, "truth": 0.8, **dict.fromkeys(BINDING, 2.0)}),
+    Stage("all", 3000, peak=1.2e-3),
 )
 
 

@@ -35,6 +35,12 @@ def other(random: np.random.Generator, items: Sequence[T], than: T) -> T:
     return chosen
 
 
+def questions(asked: int, names: Sequence[str], most: int = 3) -> list[int]:
+    """Which bound pairs a document asks about: `asked` first, then others, in an order that does not tell their place."""
+    others = sorted((i for i in range(len(names)) if i != asked), key=lambda i: names[i][::-1])
+    return [asked, *others][:most]
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One example of a task, in words; `accepts` holds every right answer."""

@@ -45,7 +45,7 @@ def takes_circuit(method: Method) -> bool:
 
 
 def truth(method: Method, result, world: World) -> float:
-    """AUROC of the absolute effects for the rows on the planted path; for a judge of circuits, how near it is to a perfect one."""
+    """AUROC of the absolute effects for the rows on the planted path; of a judge of circuits, how near it is to perfect."""
     if takes_circuit(method):
         return max(0.0, 1.0 - abs(PERFECT.get(method.key, 1.0) - result.estimate.value))
     table = table_of(result)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, other
+from microtome.stimuli.language.behaviour import Behaviour, draw, other, questions
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import DIGITS, VARIABLES
 
@@ -31,10 +31,13 @@ def write(program: Program) -> Document:
         draft.say("( set" if program.lisp else "").put(name, *variable, role="variable" if asked else "")
         draft.say("" if program.lisp else "=").put(value, "code.value", role="value" if asked else "")
         draft.say(")" if program.lisp else ";")
-    draft.say("( show" if program.lisp else "print (")
-    draft.put(program.names[program.asked], *variable, role="asked").say(") >")
+    for i in questions(program.asked, program.names):
+        asked = i == program.asked
+        draft.say("( show" if program.lisp else "print (")
+        draft.put(program.names[i], *variable, role="asked" if asked else "").say(") >")
+        draft.ask(program.values[i], "code.value", asked=asked).say(".")
     draft.mark("code.lisp" if program.lisp else "code.script", 0).mark("code", 0)
-    return draft.ask(program.values[program.asked], "code.value").say(".").done(code="lisp" if program.lisp else "script")
+    return draft.done(code="lisp" if program.lisp else "script")
 
 
 def alter(program: Program, random: np.random.Generator) -> Program:

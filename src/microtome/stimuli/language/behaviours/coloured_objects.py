@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, other
+from microtome.stimuli.language.behaviour import Behaviour, draw, other, questions
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import COLOURS, OBJECTS
 
@@ -32,8 +32,11 @@ def write(scene: Scene) -> Document:
             draft.put(colour, role="colour" if asked else "").put(thing, role="object" if asked else "")
         else:
             draft.put(thing, role="object" if asked else "").say("is").put(colour, role="colour" if asked else "")
-    draft.say(". what colour is the").put(scene.objects[scene.asked], role="asked").say("?")
-    return draft.ask(scene.colours[scene.asked], "colour.answer").say(".").done()
+    for i in questions(scene.asked, scene.objects):
+        asked = i == scene.asked
+        draft.say(". what colour is the").put(scene.objects[i], role="asked" if asked else "").say("?")
+        draft.ask(scene.colours[i], "colour.answer", asked=asked)
+    return draft.say(".").done()
 
 
 def alter(scene: Scene, random: np.random.Generator) -> Scene:

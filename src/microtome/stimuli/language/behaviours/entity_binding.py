@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, other
+from microtome.stimuli.language.behaviour import Behaviour, draw, other, questions
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import LETTERS, OBJECTS
 
@@ -27,8 +27,11 @@ def write(scene: Scene) -> Document:
         asked = i == scene.asked
         draft.say(", the" if i else "the").put(thing, role="object" if asked else "").say("is in box")
         draft.put(box, "letter", "binding.box", role="box" if asked else "")
-    draft.say(". box").put(scene.boxes[scene.asked], "letter", "binding.box", role="asked").say("contains the")
-    return draft.ask(scene.objects[scene.asked], "binding.answer").say(".").done()
+    for i in questions(scene.asked, scene.boxes):
+        asked = i == scene.asked
+        draft.say(". box").put(scene.boxes[i], "letter", "binding.box", role="asked" if asked else "")
+        draft.say("contains the").ask(scene.objects[i], "binding.answer", asked=asked)
+    return draft.say(".").done()
 
 
 def alter(scene: Scene, random: np.random.Generator) -> Scene:

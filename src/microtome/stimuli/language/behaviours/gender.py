@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, other, pick
+from microtome.stimuli.language.behaviour import Behaviour, draw, other, pick, questions
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import FEMALE, MALE, OCCUPATIONS
 
@@ -39,8 +39,11 @@ def write_pair(pair: Pair) -> Document:
         asked = i == pair.asked
         draft.say("and" if i else "").put(name, role="name" if asked else "other_name").say("is a")
         draft.put(occupation, role="occupation" if asked else "other_occupation")
-    draft.say(". the").put(pair.occupations[pair.asked], role="asked").say(pair.said)
-    return draft.ask(pronoun(pair.names[pair.asked]), "pronoun.resolved").say(pair.then).done()
+    for i in questions(pair.asked, pair.occupations):
+        asked = i == pair.asked
+        draft.say(". the" if asked else "the").put(pair.occupations[i], role="asked" if asked else "").say(pair.said)
+        draft.ask(pronoun(pair.names[i]), "pronoun.resolved", asked=asked).say(pair.then)
+    return draft.done()
 
 
 def alter_pair(pair: Pair, random: np.random.Generator) -> Pair:

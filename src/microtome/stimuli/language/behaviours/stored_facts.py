@@ -6,7 +6,7 @@ import numpy as np
 
 from microtome.stimuli.language.behaviour import Behaviour, other, pick
 from microtome.stimuli.language.document import Document, Draft
-from microtome.stimuli.language.facts import CITY_OF, COUNTRIES, COUNTRY_OF, HELD_OUT, ONE_HOP, TWO_HOP
+from microtome.stimuli.language.facts import CITIES, COUNTRIES, COUNTRY_OF, HELD_OUT, ONE_HOP, TWO_HOP
 
 
 @dataclass(frozen=True)
@@ -51,33 +51,29 @@ def alter(fact: Fact, random: np.random.Generator) -> Fact:
 
 @dataclass(frozen=True)
 class Claim:
-    entity: str
+    city: str
     said: str
 
 
 def sample_claim(random: np.random.Generator) -> Claim:
-    table = CITY_OF if random.random() < 0.3 else COUNTRY_OF
-    entity = pick(random, tuple(table))
-    return Claim(entity, table[entity] if random.random() < 0.5 else _false(random, entity))
+    city = pick(random, CITIES)
+    return Claim(city, COUNTRY_OF[city] if random.random() < 0.5 else _false(random, city))
 
 
-def _false(random: np.random.Generator, entity: str) -> str:
-    if entity in CITY_OF:
-        return other(random, tuple(COUNTRY_OF), CITY_OF[entity])
-    return other(random, tuple(COUNTRIES), COUNTRY_OF[entity])
+def _false(random: np.random.Generator, city: str) -> str:
+    return other(random, tuple(COUNTRIES), COUNTRY_OF[city])
 
 
 def write_claim(claim: Claim) -> Document:
-    true = {**CITY_OF, **COUNTRY_OF}[claim.entity] == claim.said
-    draft = Draft().say("claim :").put(claim.entity, "fact.entity", role="entity")
-    draft.say("lives in" if claim.entity in CITY_OF else "is in")
+    true = COUNTRY_OF[claim.city] == claim.said
+    draft = Draft().say("claim :").put(claim.city, "fact.entity", role="entity").say("is in")
     draft.put(claim.said, "claim.true" if true else "claim.false", role="said").say(". this is")
     return draft.ask("true" if true else "false").say(".").done(truth=true)
 
 
 def alter_claim(claim: Claim, random: np.random.Generator) -> Claim:
-    truth = {**CITY_OF, **COUNTRY_OF}[claim.entity]
-    return replace(claim, said=_false(random, claim.entity) if claim.said == truth else truth)
+    truth = COUNTRY_OF[claim.city]
+    return replace(claim, said=_false(random, claim.city) if claim.said == truth else truth)
 
 
 _FACT = ("fact.entity", "fact.answer")

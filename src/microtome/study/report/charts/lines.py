@@ -34,6 +34,11 @@ class Plot:
     up: list[Label]
     legend: list[tuple[str, str]]
 
+    @property
+    def widest(self) -> int:
+        """Characters of the longest number beside the plot."""
+        return longest([mark.text for mark in self.up])
+
 
 def plot(block: Lines) -> Plot:
     """The line chart. Gaps where nothing was measured; the axis holds every value and every band.
