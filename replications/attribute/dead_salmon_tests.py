@@ -36,7 +36,7 @@ CLAIMS = [
     Claim("untrained networks, attribution in the patch: share with p <= 0.05", "false_mass", RATE, "<=", null="salmon_probe", over="median"),
     Claim("untrained networks, probe accuracy", "false_probe", RATE, "<=", null="salmon_probe", over="median"),
     Claim("untrained networks, best-unit selectivity", "false_selectivity", RATE, "<=", null="salmon_probe", over="median"),
-    Claim("trained networks: share with p <= 0.05 in two of the three", "power", 0.9, null="false_power"),
+    Claim("trained networks: share with p <= 0.05, second of the three", "power", 0.9, null="false_power", over="median"),
     Claim("permuted labels alone: share of untrained networks 'found'", "salmon_probe", 0.8, null="false_probe"),
     Claim("and the test warns of it: share", "warned", 1.0, null="warned_of_reinit"),
 ]
@@ -69,8 +69,7 @@ def run(seed: int) -> dict[str, float]:
     rates = (np.array(p) <= 0.05).mean(0)
     return {
         "false_mass": rates[0], "false_probe": rates[1], "false_selectivity": rates[2],
-        "power": float(((np.array(trained) <= 0.05).sum(1) >= 2).mean()),
-        "false_power": float(((np.array(p) <= 0.05).sum(1) >= 2).mean()),
+        "power": float(np.sort((np.array(trained) <= 0.05).mean(0))[1]), "false_power": float(np.sort(rates)[1]),
         **{f"trained_{n}": r for n, r in zip(("mass", "probe", "selectivity"), (np.array(trained) <= 0.05).mean(0))},
         "salmon_probe": float((np.array(salmon_p) <= 0.05).mean()), "warned": float(np.mean(warned)), "warned_of_reinit": 0.0,
     }  # fmt: skip
@@ -126,7 +125,7 @@ def patches(seed: int, n: int) -> tuple[Task, Tensor]:
 
 def network(seed: int, name: str) -> nn.Module:
     return seeded(lambda: nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)), seed, name)
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)), seed, name)
 
 
 def loss(module: nn.Module, seed: int) -> Tensor:

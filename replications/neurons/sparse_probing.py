@@ -5,8 +5,10 @@ Planted activations of 256 units, properties at a base rate of 5%: A on one unit
 them with larger mean differences. Adaptive thresholding finds B's own units among them, the mean difference does not.
 Null: shuffled labels, for which every k gives the F1 of the best constant answer, since the choice stands inside the split.
 
-And in a small GPT trained on two languages with one vocabulary (two tables of transitions): one neuron of the MLPs tells
-the language of a token; in the network before training none does as well.
+And in a small GPT trained on two languages (two tables of transitions that share half of their words): one neuron of the
+MLPs tells the language of a token; in the network before training none does as well. The first half of that did not come
+out: F1 stays near 0.87, also with other shares of common words, twice the width and twice the training. The catalogue's
+threshold of 0.9 stands as it was.
 
 https://arxiv.org/abs/2305.01610
 """
@@ -25,8 +27,8 @@ from microtome.subject.subject import Subject
 CATALOG = ("neurons", 12)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 60
-METHODS = ("microtome.read.sparse_probe", "microtome.read.logistic_probe", "microtome.read.labelled", "microtome.read.directions")
-ROWS, UNITS, RATE, LENGTH, WORDS = 8000, 256, 0.05, 24, 24
+METHODS = ("microtome.read.sparse_probe", "microtome.read.logistic_probe", "microtome.read.labelled")
+ROWS, UNITS, RATE, LENGTH, WORDS, SHARED, FIRST, STEPS = 8000, 256, 0.05, 24, 32, 16, 12, 300
 CONSTANT = 2 * RATE / (1 + RATE)
 
 CLAIMS = [
@@ -37,6 +39,7 @@ CLAIMS = [
     Claim("adaptive thresholds find B's own units among decoys: of 3", "b_found", 3.0, null="b_found_by_means"),
     Claim("shuffled labels: largest distance from the constant answer", "shuffled_gap", 0.05, "<=", null="a_gap"),
     Claim("one neuron of a trained GPT tells the language: best F1 of its layers", "gpt_1", 0.9, null="gpt_untrained_1"),
+    Claim("and better than before training: gain in F1", "gpt_gain", 0.1, null="gpt_gain_of_nothing"),
 ]
 
 
@@ -51,13 +54,14 @@ def run(seed: int) -> dict[str, float]:
     shuffled = {k: f1("shuffled", k) for k in (1, 4, 32, UNITS)}
     dense = f1("C", UNITS)
     trained, untrained = gpt(seed, steps=STEPS), gpt(seed, steps=0)
+    gpt_1, gpt_0, again = (max(language_f1(s, seed)) for s in (trained, untrained, gpt(seed + 100, steps=0)))
     return {
         "a_1": f1("A", 1), "b_1": f1("B", 1, "adaptive"), "b_4": f1("B", 4, "adaptive"), "c_1": f1("C", 1),
         "c_16": f1("C", 16) / dense, "c_32": f1("C", 32) / dense, "c_dense": dense,
         "b_found": len(found["adaptive"] & own), "b_found_by_means": len(found["mean_difference"] & own),
         "shuffled_1": shuffled[1], "shuffled_gap": max(abs(v - CONSTANT) for v in shuffled.values()),
-        "a_gap": abs(f1("A", 1) - CONSTANT), "gpt_1": max(language_f1(trained, seed)),
-        "gpt_untrained_1": max(language_f1(untrained, seed)), "gpt_loss": next_token_loss(trained, seed),
+        "a_gap": abs(f1("A", 1) - CONSTANT), "gpt_1": gpt_1, "gpt_untrained_1": gpt_0,
+        "gpt_gain": gpt_1 - gpt_0, "gpt_gain_of_nothing": again - gpt_0, "gpt_loss": next_token_loss(trained, seed),
         "gpt_untrained_loss": next_token_loss(untrained, seed),
     }
 
@@ -81,9 +85,6 @@ def planted(seed: int) -> tuple[Recording, set[int]]:
     x[:, unit[68:76]] = 0.35 * x[:, unit[68:76]] + (parts[:, :1] & (b[:, None] | (draw.random((ROWS, 8)) < 0.6)))
     labels = {"A": a, "B": b, "C": c, "shuffled": draw.permutation(a)}
     return Recording.of(torch.from_numpy(x), site="mlp", labels=labels), set(unit[1:4].tolist())
-
-
-STEPS = 400
 
 
 def gpt(seed: int, steps: int) -> Subject:
@@ -110,23 +111,24 @@ def next_token_loss(subject: Subject, seed: int) -> float:
 
 def sentences(seed: int, step: int, n: int) -> tuple[Tensor, Tensor]:
     """Token ids [n, length] and the language [n]: each word is followed by one of three others, by its language's table."""
-    tables = torch.stack([
-        torch.randint(WORDS, (WORDS, 3), generator=torch_rng(seed, "language", i)) for i in range(2)
-    ])  # fmt: skip
+    own = (WORDS - SHARED) // 2
+    words = torch.stack([torch.tensor([*range(SHARED), *range(SHARED + i * own, SHARED + (i + 1) * own)]) for i in range(2)])
+    size = words.shape[1]
+    follow = torch.stack([torch.randint(size, (WORDS, 3), generator=torch_rng(seed, "language", i)) for i in range(2)])
     g = torch_rng(seed, "sentences", step)
     language = torch.randint(2, (n,), generator=g)
-    words = [torch.randint(WORDS, (n,), generator=g)]
+    text = [words[language, torch.randint(size, (n,), generator=g)]]
     for _ in range(LENGTH - 1):
-        words.append(tables[language, words[-1], torch.randint(3, (n,), generator=g)])
-    return torch.stack(words, dim=1), language
+        text.append(words[language, follow[language, text[-1], torch.randint(3, (n,), generator=g)]])
+    return torch.stack(text, dim=1), language
 
 
 def language_f1(subject: Subject, seed: int) -> list[float]:
-    """F1 of the best neuron of each layer for the language, from the sixth token on."""
+    """F1 of the best neuron of each layer for the language, in the second half of the sentences."""
     ids, language = sentences(seed, -2, 400)
     sites = [s.name for s in subject.sites("blocks.*.mlp.hidden")]
     recording = subject.record(ids, sites)
-    late = recording.index["position"].to_numpy() >= 5
+    late = recording.index["position"].to_numpy() >= FIRST
     labels = language.numpy().astype(bool)[recording.index["sample"].to_numpy()]
     recording = recording.add_labels({"language": labels}).select(np.flatnonzero(late))
     return [sparse_probe(recording[site], "language", k=1, seed=seed).metrics["f1"] for site in sites]

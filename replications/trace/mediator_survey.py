@@ -28,7 +28,7 @@ PROMPTS = 48
 
 CLAIMS = [
     Claim("linear model: total = direct + indirect, every kind", "identity_error", 1e-5, "<=", null="interaction_with_backup"),
-    Claim("linear model: effects are products of its matrices", "closed_form_error", 1e-5, "<=", null="closed_form_error_of_twin"),
+    Claim("linear model: effects are products of its matrices", "closed_form_error", 1e-5, "<=", null="closed_form_of_twin"),
     Claim("linear model: the planted mediator is first in every kind", "first_in_scm", 1.0, null="first_in_scm_twin"),
     Claim("transformer: the planted mediator is first in every kind", "first", 1.0, null="first_in_random"),
     Claim("every result states its cost in forward passes", "cheapest", 4.0, no_null="a cost is not a statistic"),
@@ -44,7 +44,7 @@ def run(seed: int) -> dict[str, float]:
     backup = mediation(ioi, ioi.organism.examples(PROMPTS, seed), nodes="head", seed=seed).table
     cost = transformer(planted_network(seed, n=PROMPTS), seed)
     return {
-        **found, "first_in_scm_twin": twin["first_in_scm"], "closed_form_error_of_twin": twin["closed_form_error"],
+        **found, "first_in_scm_twin": twin["first_in_scm"], "closed_form_of_twin": twin["closed_form_error"],
         "interaction_with_backup": float(backup["interaction"].abs().max()),
         **cost, "first_in_random": transformer(planted_network(seed, structured=False, n=PROMPTS), seed)["first"],
     }  # fmt: skip

@@ -65,8 +65,21 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from microtome import attribute, decompose, describe, errors, evidence, io, organisms, read, search, stimuli, study
-    from microtome import testing, trace
+    from microtome import (
+        attribute,
+        decompose,
+        describe,
+        errors,
+        evidence,
+        io,
+        organisms,
+        read,
+        search,
+        stimuli,
+        study,
+        testing,
+        trace,
+    )
     from microtome.errors import MicrotomeError
     from microtome.evidence import Estimate, Finding, Hypothesis, Null
     from microtome.loading import load

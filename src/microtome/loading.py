@@ -1,12 +1,16 @@
 """Load a subject by name: an organism, a local folder, or a Hugging Face hub id."""
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from microtome.errors import FormatError, TokenizerError, UnsafeContent, UsageError
+from microtome.errors import FormatError, MicrotomeError, TokenizerError, UnsafeContent, UsageError
 from microtome.subject.subject import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
 
@@ -73,7 +77,7 @@ def load_organism(name: str, *, device: "str | torch.device" = "cpu") -> Subject
     from microtome.organisms.registry import build
 
     organism = build(name)
-    subject = Subject(organism.module.to(device), organism.tokenizer, f"organism:{name}")
+    subject = Subject(_moved(organism.module, device), organism.tokenizer, f"organism:{name}")
     subject.organism = organism
     return subject
 
@@ -93,40 +97,109 @@ def check_folder(folder: Path, trust_remote_code: bool) -> None:
             f"'{folder}' wants to run its own Python code (auto_map in config.json). It is refused. "
             "If you trust it: mt.load(..., trust_remote_code=True)."
         )
+    if (folder / "adapter_config.json").is_file():
+        raise UnsafeContent(
+            f"'{folder}' is an adapter: it names another model to fetch. Merge it once where you trust it "
+            "(peft: model.merge_and_unload()), save the whole model, and load that."
+        )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         listed = read_json(index)
-        weights = listed.get("weight_map", {}) if isinstance(listed, dict) else {}
-        for shard in sorted({str(v) for v in weights.values()}):
+        weights = listed.get("weight_map") if isinstance(listed, dict) else None
+        if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
+            raise FormatError(f"'{index}' must hold a 'weight_map' of names to files. Get the file again.")
+        for shard in sorted(set(weights.values())):
             safe_join(folder, shard)
     elif not any(folder.glob("*.safetensors")):
         found = sorted(p.name for p in folder.glob("*.bin")) or "none"
         raise UnsafeContent(
             f"'{folder}' has no .safetensors weights (pickled files: {found}). Pickled weights are not read. "
-            "Convert them once where you trust them: AutoModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)."
+            "Convert them once where you trust them: AutoModel.from_pretrained(...).save_pretrained(folder)."
         )
 
 
 def _pretrained(name: str, device: Any, dtype: Any, revision: str | None, trust: bool) -> Subject:
-    import transformers
-
     options = {"revision": revision} if revision else {}
+    with _quiet():
+        return _read(name, device, dtype, trust, options)
+
+
+@contextlib.contextmanager
+def _quiet() -> "Iterator[None]":
+    """No progress bars and reports of transformers where nobody watches; the user's settings come back afterwards."""
+    from huggingface_hub import utils as hub
+    from transformers.utils import logging
+
+    if sys.stderr.isatty():
+        yield
+        return
+    bars, hub_bars, verbosity = logging.is_progress_bar_enabled(), not hub.are_progress_bars_disabled(), logging.get_verbosity()
+    try:
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if hub_bars:
+            hub.enable_progress_bars()
+        else:
+            hub.disable_progress_bars()
+
+
+def _read(name: str, device: Any, dtype: Any, trust: bool, options: dict[str, str]) -> Subject:
+    import transformers
+    from safetensors import SafetensorError
+
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=trust, **options)
     except (OSError, ValueError) as error:
-        raise FormatError(f"cannot load a model from '{name}': {str(error).splitlines()[0]}") from error
-    kind = next((k for k in (getattr(config, "architectures", None) or []) if hasattr(transformers, k)), None)
-    factory = getattr(transformers, kind) if kind else transformers.AutoModel
+        raise _refusal(name, "cannot load a model from", error) from error
+    known = (getattr(transformers, k, None) for k in getattr(config, "architectures", None) or [])
+    factory = next((k for k in known if isinstance(k, type) and issubclass(k, transformers.PreTrainedModel)),
+                   transformers.AutoModel)  # fmt: skip
     try:
-        model = factory.from_pretrained(
-            name, config=config, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=trust, **options
+        model, loaded = factory.from_pretrained(
+            name, config=config, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=trust,
+            output_loading_info=True, **options,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _refusal(name, "cannot read the weights of", error) from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise FormatError(
+            f"the checkpoint '{name}' lacks {len(missing)} tensors of its model (first: {missing[0]}), which would be random. "
+            "Get it again, or build the module yourself and wrap it: mt.Subject(module, tokenizer)."
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise FormatError(f"cannot read the weights of '{name}': {str(error).splitlines()[0]}") from error
-    return Subject(model.to(device), _tokenizer(name, options), Path(name).name if Path(name).is_dir() else name)
+    label = Path(name).name if Path(name).is_dir() else name
+    return Subject(_moved(model, device), _tokenizer(name, trust, options), label)
 
 
-def _tokenizer(name: str, options: dict[str, str]) -> Any:
+def _refusal(name: str, what: str, error: Exception) -> MicrotomeError:
+    """The typed error for what transformers says."""
+    first = str(error).strip().splitlines()[0]
+    if "ignore_mismatched_sizes" in first:
+        first = "its tensors do not have the shapes that config.json asks for."
+    if "trust_remote_code" in str(error):
+        return UnsafeContent(
+            f"'{name}' wants to run its own Python code. It is refused. If you trust it: mt.load(..., trust_remote_code=True)."
+        )
+    if not Path(name).is_dir() and ("connect to" in first or "offline" in first.lower()):
+        return UsageError(
+            f"'{name}' is not in the local cache and the Hugging Face hub cannot be reached ({first}) "
+            "Download it once while online, unset HF_HUB_OFFLINE, or give a folder."
+        )
+    return FormatError(f"{what} '{name}': {first}")
+
+
+def _moved(model: Any, device: Any) -> Any:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}. Try device='cpu'.") from error
+
+
+def _tokenizer(name: str, trust: bool, options: dict[str, str]) -> Any:
     """The tokenizer beside the model; None for models that have none (vision)."""
     import transformers
 
@@ -135,6 +208,6 @@ def _tokenizer(name: str, options: dict[str, str]) -> Any:
                                                                     "vocab.json", "tokenizer.model", "spiece.model")):
         return None
     try:
-        return transformers.AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError) as error:
+        return transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=trust, **options)
+    except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
         raise TokenizerError(f"cannot load the tokenizer of '{name}': {str(error).splitlines()[0]}") from error

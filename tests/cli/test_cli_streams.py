@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import warnings
 
 import pytest
@@ -77,7 +78,7 @@ def test_no_secret_in_any_stream_whatever_happens(arguments, secret, monkeypatch
         monkeypatch.setenv(name, value)
 
     def talks() -> Answer:
-        print(f"a library prints {secret}")
+        sys.stdout.write(f"a library prints {secret}")
         log.info("a log of %s", secret)
         logging.getLogger("other").warning("another log of %s", secret)
         warnings.warn(f"a warning of {secret}", stacklevel=1)
@@ -90,7 +91,7 @@ def test_no_secret_in_any_stream_whatever_happens(arguments, secret, monkeypatch
 
 def test_prints_of_libraries_do_not_spoil_the_document():
     def talks() -> Answer:
-        print("loading...")
+        sys.stdout.write("loading...")
         return Answer({"a": 1})
 
     result = run(talks, "--json")

@@ -1,7 +1,7 @@
 """Edits that stay on for a while: a context around any calls of the module, generation with its cache included."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from microtome.subject.apply import Count
 from microtome.subject.edit import Edit
 from microtome.subject.frame import Frame
 from microtome.subject.hooks import attached
-from microtome.subject.run import refuse_idle, taps_for
+from microtome.subject.run import check_edits, refuse_idle, taps_for
+from microtome.subject.site import Site
 
 if TYPE_CHECKING:
     from microtome.subject.subject import Subject
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 @contextmanager
 def editing(subject: "Subject", edits: Sequence[Edit]) -> Iterator[None]:
     """See `Subject.edit`."""
+    check_edits(subject, edits)
     for edit in edits:
-        if not isinstance(edit, Edit):
-            raise UsageError(f"edit takes Edit values (mt.ablate, mt.steer, ...), got {type(edit).__name__}.")
         if edit.op in ("mean", "resample", "clean"):
             raise UsageError(
                 f"{edit}: inside a context there is no unedited run to measure '{edit.op}' on. Give value=, or use "
@@ -32,18 +32,48 @@ def editing(subject: "Subject", edits: Sequence[Edit]) -> Iterator[None]:
             )
     counts = [Count() for _ in edits]
     current: dict[str, Frame] = {}
+    # An encoder is called by itself before generation, and a decoder has its own tokens: each tower tells its own frame.
+    towers = {t.stack.name: t.blocks.rpartition(".")[0] for t in subject.trunks if t.stack.name}
 
-    def look(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        current["frame"] = frame_of_call(args, kwargs)
+    def look(stack: str):
+        calls = _Calls()
 
-    handle = subject.module.register_forward_pre_hook(look, with_kwargs=True)
-    try:
-        taps = list(taps_for(subject, edits, counts).values())
-        with attached(subject.module, taps, lambda site: current["frame"]):
-            yield
-    finally:
-        handle.remove()
+        def note(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            current[stack] = calls.frame(args, kwargs)
+
+        return note
+
+    def frame(site: Site) -> Frame:
+        return current.get(site.stack) or current.get("") or UNKNOWN
+
+    with ExitStack() as stack:
+        for name, path in {"": "", **towers}.items():
+            handle = subject.module.get_submodule(path).register_forward_pre_hook(look(name), with_kwargs=True)
+            stack.callback(handle.remove)
+        stack.enter_context(attached(subject.module, list(taps_for(subject, edits, counts).values()), frame))
+        yield
     refuse_idle(edits, counts)
+
+
+#: A module called by itself: its own width counts, without padding.
+UNKNOWN = Frame(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), -1, 0, growing=True)
+
+
+class _Calls:
+    """Frames of successive calls. A model that carries a state (Mamba) is not told how far it is: it is counted here."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.last = UNKNOWN
+
+    def frame(self, args: tuple, kwargs: dict[str, Any]) -> Frame:
+        """The frame of the call that is about to be made."""
+        frame, state = frame_of_call(args, kwargs), kwargs.get("cache_params")
+        if state is not None and state is self.state:
+            last = self.last
+            frame = Frame(last.start, last.stop + frame.length, frame.length, last.offset + last.length, growing=True)
+        self.state, self.last = state, frame
+        return frame
 
 
 def frame_of_call(args: tuple, kwargs: dict[str, Any]) -> Frame:

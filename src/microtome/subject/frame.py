@@ -80,7 +80,7 @@ class Frame:
 
     def window(self, offset: int, length: int) -> "Frame":
         """The same batch seen through a window that starts at `offset`."""
-        return Frame(self.start, self.stop, length, offset)
+        return Frame(self.start, self.stop, length, offset, self.growing)
 
 
 def _as_table(position: Position, rows: int) -> Tensor:

@@ -5,35 +5,18 @@ A tap reads and edits one site. Taps of one module and direction share one hook.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from microtome.errors import SiteError
-from microtome.subject.apply import Count, apply
 from microtome.subject.attention import intercept
-from microtome.subject.edit import Edit
 from microtome.subject.frame import Frame
+from microtome.subject.gates import gate_hook
 from microtome.subject.site import Site
+from microtome.subject.tap import Placed, Tap
 
-
-@dataclass
-class Placed:
-    """An edit on a slice of the rows of a batch (None = all rows), with its per-call count."""
-
-    edit: Edit
-    rows: slice | None = None
-    count: Count | None = None
-
-
-@dataclass
-class Tap:
-    """What to do at one site: edits in order, then hand the value to `keep` (which may return a replacement)."""
-
-    site: Site
-    edits: list[Placed] = field(default_factory=list)
-    keep: Callable[[Tensor], Tensor | None] | None = None
+__all__ = ["Placed", "Stop", "Tap", "attached", "first_input", "first_tensor", "with_input", "with_tensor"]
 
 
 class Stop(Exception):
@@ -51,6 +34,9 @@ def attached(module: nn.Module, taps: list[Tap], frame: Callable[[Site], Frame])
             target = module.get_submodule(path)
             if at == "pattern":
                 stack.enter_context(intercept(module, target, _process(group, frame)))
+            elif at == "gate":
+                handle = target.register_forward_hook(gate_hook(group, frame), with_kwargs=True)
+                stack.callback(handle.remove)
             elif at == "input":
                 handle = target.register_forward_pre_hook(_input_hook(group, frame), with_kwargs=True)
                 stack.callback(handle.remove)
@@ -65,17 +51,9 @@ def _process(group: list[Tap], frame: Callable[[Site], Frame]) -> Callable[[Tens
         for tap in group:
             for placed in tap.edits:
                 value = tap.site.view.get(tensor, frame(tap.site).length)
-                if placed.rows is None:
-                    new = apply(placed.edit, value, tap.site, frame(tap.site), placed.count)
-                    if new is not value:
-                        tensor = tap.site.view.put(tensor, new)
-                else:
-                    part = value[placed.rows]
-                    new = apply(placed.edit, part, tap.site, frame(tap.site), placed.count)
-                    if new is not part:
-                        whole = value.clone()
-                        whole[placed.rows] = new
-                        tensor = tap.site.view.put(tensor, whole)
+                new = placed.apply(value, tap.site, frame(tap.site))
+                if new is not value:
+                    tensor = tap.site.view.put(tensor, new)
             if tap.keep is not None:
                 replacement = tap.keep(tap.site.view.get(tensor, frame(tap.site).length))
                 if replacement is not None:

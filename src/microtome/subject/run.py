@@ -182,7 +182,8 @@ def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
         from microtome.subject.through import mean_coordinates
 
         moved, present = ordered(clean, site.axes_of(clean))
-        return replace(edit, op="coordinates", value=mean_coordinates(edit, moved, present, _real(moved, present, site, inputs)))
+        real = _real(moved, present, site, inputs)
+        return replace(edit, op="coordinates", value=mean_coordinates(edit, moved, present, real))
     if edit.op == "clean":
         value = clean
     elif edit.op == "resample":

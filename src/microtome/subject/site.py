@@ -12,7 +12,7 @@ from torch import Tensor
 
 from microtome.errors import ShapeError
 
-Where = Literal["input", "output", "pattern"]
+Where = Literal["input", "output", "pattern", "gate"]
 Layout = Literal["whole", "qkv", "interleaved", "halves"]
 
 
@@ -117,7 +117,7 @@ class Site:
         Canonical name, e.g. ``blocks.3.attn.z``, or a module path.
     module : str
         Path of the module that owns the tensor.
-    at : {"input", "output", "pattern"}
+    at : {"input", "output", "pattern", "gate"}
     axes : tuple of str
         Names of the axes, e.g. ("batch", "position", "head", "unit"). Empty when only a run can tell.
     shape : tuple of int
@@ -126,6 +126,8 @@ class Site:
         Index of the block that holds it, for suffix replay.
     stack : str
         Name of the stack ("" for single-stack models, else "encoder", "decoder", "vision", "text").
+    gate : str
+        Which gate of a recurrent layer, e.g. "l0.i" (`at` is "gate" then).
     """
 
     name: str
@@ -136,6 +138,7 @@ class Site:
     shape: tuple[int, ...] = ()
     block: int | None = None
     stack: str = ""
+    gate: str = ""
 
     def axes_of(self, tensor: Tensor) -> tuple[str, ...]:
         """The axes of a tensor read here; inferred from the rank where the table does not say."""

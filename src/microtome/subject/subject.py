@@ -14,7 +14,9 @@ from microtome.subject import architecture as arch
 from microtome.subject.alias import canonical
 from microtome.subject.architecture import Dims, Trunk
 from microtome.subject.edit import Edit
+from microtome.subject.gates import gate_site
 from microtome.subject.inputs import Inputs, as_inputs
+from microtome.subject.recurrent import gate_names
 from microtome.subject.site import Site
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ class Subject:
 
     def sites(self, pattern: str = "*") -> list[Site]:
         """Sites whose name matches a shell pattern, e.g. ``blocks.*.attn.z``; module paths where no table applies."""
-        names = self._sites or {n: self.site(n) for n, _ in self.module.named_modules() if n}
+        names = self._sites or {n: self.site(n) for n in self._paths()}
         return [site for name, site in names.items() if fnmatch.fnmatchcase(name, pattern)]
 
     def site(self, name: "str | Site") -> Site:
@@ -117,17 +119,27 @@ class Subject:
         if name in self._sites:
             return self._sites[name]
         path, _, part = name.partition(":")
-        module = arch.submodule(self.module, path) if path else None
+        module = arch.submodule(self.module, path) if path or part else None
         if module is not None and part in ("", "input"):
             at: Literal["input", "output"] = "input" if part else "output"
             same = next((s for s in self._sites.values() if (s.module, s.at) == (path, at) and s.view.whole), None)
             return same or Site(name, path, at, axes=_axes_of_module(module))
+        if isinstance(module, nn.RNNBase) and part in gate_names(module):
+            return gate_site(module, path, part)
         raise SiteError(self._unknown(name))
+
+    def _paths(self) -> list[str]:
+        """Names of the sites of a module without a table: module paths, and the gates of recurrent layers."""
+        found = []
+        for path, module in self.module.named_modules():
+            found += [path] * bool(path)
+            found += [f"{path}:{gate}" for gate in gate_names(module)] if isinstance(module, nn.RNNBase) else []
+        return found
 
     def _unknown(self, name: str) -> str:
         leaf = name.rpartition("blocks.")[2].partition(".")[2]
         reason = (self.architecture.absent.get(leaf) if self.architecture else None) or ""
-        known = list(self._sites) or [n for n, _ in self.module.named_modules() if n]
+        known = list(self._sites) or self._paths()
         count = f" ({self.facts.blocks} blocks: 0..{self.facts.blocks - 1})" if self.trunks else ""
         why = f" {reason}" if reason else nearest(name, known)
         return f"no site '{name}' in subject '{self.name}'{count}.{why} List them: subject.sites('*')."

@@ -123,7 +123,7 @@ class Effects:
             estimate=Estimate(float(row["effect"]), float(row["low"]), float(row["high"]), n=self.change.shape[1],
                               unit="share of the clean-corrupt difference", method="bootstrap over prompt groups"),
             nulls=nulls, controls={"clean minus corrupt": float(self.total.mean())},
-            table=table.drop(columns=["head", "position", "unit"]),
+            table=_complete(table),
             provenance=Provenance(subject=self.subject, data=self.data, seed=self.seed, forwards=self.forwards), alpha=alpha,
             notes=self.notes,
         )  # fmt: skip
@@ -131,6 +131,12 @@ class Effects:
     def __repr__(self) -> str:
         best = ", ".join(f"{n} {self.effect[self.nodes.index(n)]:+.2f}" for n in self.top(3))
         return f"Effects({self.name}, {len(self.nodes)} nodes x {len(self.total)} prompts; largest: {best})"
+
+
+def _complete(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table without the columns (head, position, unit) that not every node has."""
+    kept = table.dropna(axis="columns")
+    return kept.astype({c: int for c in ("head", "position", "unit") if c in kept})
 
 
 def agreement(exact: Effects, approximate: Effects, *, top: int = 20) -> dict[str, float]:

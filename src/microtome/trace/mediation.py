@@ -83,7 +83,7 @@ def mediation(
     >>> subject = mt.load("organism:compiled-ioi")
     >>> found = mt.trace.mediation(subject, subject.organism.examples(32))
     >>> row = found.table.set_index("node").loc["a1.h0"]
-    >>> bool(abs(row.total - row.direct - row.indirect - row.interaction) < 1e-9), row.interaction < -1     # the backup
+    >>> bool(abs(row.total - row.direct - row.indirect - row.interaction) < 1e-9), bool(row.interaction < -1)     # backup
     (True, True)
 
     References

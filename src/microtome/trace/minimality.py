@@ -113,7 +113,7 @@ def minimality(
              "in_circuit": v in circuit.nodes}
             for v, (k, e) in zip((*circuit.nodes, *circuit.outside), (*inside, *outside))]  # fmt: skip
     least = min((e for _, e in inside), key=lambda e: e.value)
-    null = [Null("components outside, each added to the circuit", [e.value for _, e in outside], least.value)] if outside else ()
+    null = [Null("components outside, each added to it", [e.value for _, e in outside], least.value)] if outside else ()
     return Finding(
         f"each of the {len(circuit)} components of the circuit for '{task.name}' is needed", estimate=least,
         nulls=null, table=pd.DataFrame(rows), alpha=alpha,

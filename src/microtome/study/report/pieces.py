@@ -87,7 +87,7 @@ def token_lines(tokens: Sequence[Sequence[str]], values: Sequence[Sequence[float
 def _token(text: str, value: float) -> Token:
     """One leading space, the usual start of a word, is drawn by the style as a faint dot; all other white space is marked."""
     starts = text.startswith(" ") and not text.isspace()
-    marks = (text[1:] if starts else text).replace(" ", "·").replace("\t", "⇥").replace("\r", "␍").replace("\n", "↵")
+    marks = (text[1:] if starts else text).replace(" ", "·").replace("\t", "⇥").replace("\r", "␍").replace("\n", "⏎")
     size = min(abs(value), 1.0) if finite(value) else 0.0
     colour = "" if size < FAINT else " pos" if value > 0 else " neg"
     return Token(marks or "∅", f"t{' sp' if starts else ''}{colour}", f"{size:.2f}", number(value))

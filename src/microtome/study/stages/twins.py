@@ -32,7 +32,8 @@ def twins(context: Context) -> Section:
     )  # fmt: skip
     note = Text(
         f"Each statistic was computed on the subject and on {context.twins} copies of it with freshly drawn weights, "
-        "same data, same seeds. A statistic survives when the subject beats the twins after correction for the number of statistics. "
+        "same data, same seeds. A statistic survives when the subject beats the twins after correction for the number of "
+        "statistics. "
         "What does not survive can be had without any learning: do not read it as a discovery."
     )
     return Section("twins", "Would a random network have said the same?",
