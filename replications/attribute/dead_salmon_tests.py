@@ -1,7 +1,9 @@
 """Méloux et al. (2025), The Dead Salmons of AI Interpretability: findings must not survive on networks that learned nothing.
 
-Tiny convolutional networks and noise images with a striped patch somewhere, upright or lying (the class). Three pipelines: the share of
-gradient attribution inside the patch, held-out accuracy of a ridge probe on the hidden layer, best-unit selectivity.
+Tiny convolutional networks and noise images with a striped patch somewhere, upright or lying (the class). Three pipelines:
+the share of gradient attribution inside the patch, held-out accuracy of a ridge probe on the hidden layer, best-unit
+selectivity.
+
 Calibration: untrained networks as the network studied, each against 39 networks drawn anew; p <= 0.05 should appear at rate
 0.05. Power: trained networks. The salmon: the same probe against permuted labels, the null that most papers use, "finds"
 something in nearly every untrained network, so the test warns when only that null was given.
@@ -33,9 +35,8 @@ UNTRAINED, TRAINED, TWINS, IMAGES, SIZE, NOISE, HIDDEN = 60, 10, 39, 240, 10, 1.
 RATE = 0.05 + 2 * (0.05 * 0.95 / UNTRAINED) ** 0.5
 
 CLAIMS = [
-    Claim("untrained networks, attribution in the patch: share with p <= 0.05", "false_mass", RATE, "<=", null="salmon_probe", over="median"),
-    Claim("untrained networks, probe accuracy", "false_probe", RATE, "<=", null="salmon_probe", over="median"),
-    Claim("untrained networks, best-unit selectivity", "false_selectivity", RATE, "<=", null="salmon_probe", over="median"),
+    *(Claim(f"untrained networks, {name}: rate of p <= 0.05", f"false_{name}", RATE, "<=", null="salmon_probe", over="median")
+      for name in ("mass", "probe", "selectivity")),
     Claim("trained networks: share with p <= 0.05, second of the three", "power", 0.9, null="false_power", over="median"),
     Claim("permuted labels alone: share of untrained networks 'found'", "salmon_probe", 0.8, null="false_probe"),
     Claim("and the test warns of it: share", "warned", 1.0, null="warned_of_reinit"),

@@ -2,8 +2,8 @@
 
 128 unit directions in 64 dimensions, each active on 3% of 100,000 samples with a weight in [0, 1]. The ReLU autoencoder
 with the best of three penalties recovers them; ICA and PCA cannot, having 64 directions, and the same autoencoder fitted
-on samples permuted unit by unit (the null) finds none. Two seeds find the same dictionary. The paper's tied form too. The
-penalty shrinks: codes explain less of the variance than their directions could (`shrinkage`).
+on samples permuted unit by unit (the null) finds none. Two seeds find the same dictionary. The paper's tied form does it
+too, with its own best penalty. The penalty shrinks: codes explain less of the variance than they could (`shrinkage`).
 
 https://arxiv.org/abs/2309.08600
 """
@@ -19,7 +19,7 @@ from microtome.subject.recording import Recording
 CATALOG = ("decompose", 20)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 60
-METHODS = ("microtome.decompose.relu_sae", "microtome.decompose.tied_sae", "microtome.decompose.train", "microtome.decompose.judge")
+METHODS = ("microtome.decompose.relu_sae", "microtome.decompose.tied_sae", "microtome.decompose.train")
 ROWS, WIDTH, FEATURES, RATE, PENALTIES = 100_000, 64, 128, 0.03, (1.0, 2.0, 4.0)
 SETTINGS = {"latents": FEATURES, "steps": 1200, "batch": 512, "lr": 5e-3}
 
@@ -28,7 +28,7 @@ CLAIMS = [
     Claim("matched one to one", "matched", 0.8, null="shuffled_matched"),
     Claim("the tied autoencoder of the paper: mean max cosine", "tied_mmcs", 0.9, null="shuffled_mmcs"),
     Claim("gain over ICA", "over_ica", 0.2, null="pca_over_ica"),
-    Claim("gain over the autoencoder on permuted samples", "over_shuffled", 0.3, null="ica_over_shuffled"),
+    Claim("gain over the autoencoder on permuted samples", "over_shuffled", 0.3, null="pca_over_shuffled"),
     Claim("two seeds agree: mean max cosine of their dictionaries", "agreement", 0.8, null="shuffled_agreement"),
 ]
 
@@ -41,14 +41,14 @@ def run(seed: int) -> dict[str, float]:
     best = max(scores, key=scores.get)
     basis, again = fits[best], relu_sae(recording, l1=best, seed=seed + 100, **SETTINGS)
     shuffled = relu_sae(permuted(recording, seed), l1=best, seed=seed, **SETTINGS)
-    tied = tied_sae(recording, l1=best, seed=seed, **SETTINGS)
+    tied = max(mmcs(tied_sae(recording, l1=l1, seed=seed, **SETTINGS).directions, truth) for l1 in PENALTIES)
     by_ica = mmcs(ica(recording, seed=seed).directions, truth)
     by_pca, by_shuffled = mmcs(pca(recording).directions, truth), mmcs(shuffled.directions, truth)
     return {
         "mmcs": scores[best], "matched": matched_cosine(basis.directions, truth), "best_penalty": best,
         "shuffled_mmcs": by_shuffled, "shuffled_matched": matched_cosine(shuffled.directions, truth),
-        "tied_mmcs": mmcs(tied.directions, truth), "over_ica": scores[best] - by_ica, "pca_over_ica": by_pca - by_ica,
-        "over_shuffled": scores[best] - by_shuffled, "ica_over_shuffled": by_ica - by_shuffled,
+        "tied_mmcs": tied, "over_ica": scores[best] - by_ica, "pca_over_ica": by_pca - by_ica,
+        "over_shuffled": scores[best] - by_shuffled, "pca_over_shuffled": by_pca - by_shuffled,
         "agreement": stability([basis, again]), "shuffled_agreement": stability([basis, shuffled]),
         "ica_mmcs": by_ica, "pca_mmcs": by_pca, "fvu": basis.metrics["fvu"], "shrinkage": basis.metrics["shrinkage"],
     }

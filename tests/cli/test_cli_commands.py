@@ -187,5 +187,6 @@ def test_bench_runs_the_script_of_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("MICROTOME_BENCHMARKS", str(tmp_path))
     assert cli("bench").exit_code == 2
     (tmp_path / "run.py").write_text("import sys; print('ran', *sys.argv[1:]); sys.exit('--fail' in sys.argv)")
-    assert head(document("bench", "--", "--only", "sweep"), "bench")["output"] == ["ran --only sweep"]
+    ran = json.loads(cli("bench", "--json", "--", "--only", "sweep").stdout)
+    assert head(ran, "bench")["output"] == ["ran --only sweep"]
     assert cli("bench", "--", "--fail").exit_code == 1

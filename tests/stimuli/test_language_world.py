@@ -135,7 +135,7 @@ def solve(name, words):
     if name == "induction":
         return words[words.index(words[-1]) + 1]
     if name == "coloured_objects":
-        thing = words[-2]
+        thing = words[-2] if words[-1] == "?" else words[-1]
         i = words.index(thing)
         return words[i + 2] if words[i + 1] == "is" else words[i - 1]
     if name == "entity_binding":
@@ -144,7 +144,7 @@ def solve(name, words):
         a, b = int(words[0] + words[1]), int(words[3] + words[4])
         return f"{a + b:02d}"[len(words) - 6]
     if name == "code":
-        i = words.index(words[-3])
+        i = words.index(words[-1] if ":" in words else words[-3])
         return words[i + 1] if "set" in words else words[i + 2]
     if name == "brackets":
         stack = []

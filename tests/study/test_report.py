@@ -314,7 +314,7 @@ def test_white_space_of_tokens_is_visible():
     words = [" the", "a b", "\n", "\t", "  ", " ", "", "x\r\n", " \n"]
     (line,) = token_lines([words], [[1.0, -0.5, 0.0, NAN, 0.01, 2.0, -1.0, 0.5, 0.5]], "t")
     assert [t.text for t in line] == ["the", "a·b", "⏎", "⇥", "··", "·", "∅", "x␍⏎", "·⏎"]
-    assert [t.css for t in line] == ["t sp pos", "t neg", "t", "t", "t", "t pos", "t neg", "t pos", "t pos"]
+    assert [t.css for t in line] == ["t sp pos", "t neg", "t ws", "t ws", "t ws", "t ws pos", "t neg", "t pos", "t ws pos"]
     assert [t.strength for t in line][:4] == ["1.00", "0.50", "0.00", "0.00"]
     assert line[5].strength == "1.00"
 

@@ -133,7 +133,7 @@ def _plain_groups(rows: Rows, train: np.ndarray) -> Iterator[tuple[list[Atom], A
         cuts = sorted({int(c) for c in np.quantile(place[train], [0.25, 0.5, 0.75])}) if len(train) else []
         atoms += [Atom("place", (axis, side, cut)) for cut in cuts for side in ("below", "from")]
     for name, values in rows.tags.items():
-        atoms += [Atom("tag", (name, value)) for value in sorted(set(values[train]))]
+        atoms += [Atom("tag", (name, value)) for value in sorted(set(values[train])) if value]
     atoms += [Atom("label", (name,)) for name in rows.labels]
     return _dense([(atom, atom.holds(rows)[train]) for atom in atoms])
 

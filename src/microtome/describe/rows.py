@@ -53,7 +53,8 @@ class Rows:
         for name in table.columns:
             column = table[name]
             if name != "document" and column.dtype.kind not in "fc" and 2 <= column.nunique() <= MOST_TAGS:
-                tags[str(name)] = column.astype(str).to_numpy(dtype=object)[sample]
+                missing = column.isna().to_numpy()
+                tags[str(name)] = np.where(missing, "", column.astype(str).to_numpy(dtype=object))[sample]
         places = {name: index[name].to_numpy() for name in ("y", "x") if name in index.columns}
         labels = {name: recording.labels(name) for name in recording.properties}
         return cls(sample, index["position"].to_numpy(), token, texts, places, tags, labels)

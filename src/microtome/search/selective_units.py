@@ -124,7 +124,8 @@ def selective_units(
             shifted = np.stack([np.roll(truth[:, p], k) for k in shifts], axis=1)
             null = np.asarray(signed_auroc(score, shifted))
             spread = weighted_auroc(score, truth[:, p], weights)
-            low, high = np.nanpercentile(spread, [2.5, 97.5])
+            spread = spread[np.isfinite(spread)]  # a draw without positives says nothing
+            low, high = np.percentile(spread, [2.5, 97.5]) if len(spread) else (held_out, held_out)
             if rank == 0:
                 null_best[:, p] = null
             column = others[:, np.searchsorted(needed, unit)]

@@ -90,7 +90,7 @@ def _words(recording: Any, subject: Any, seed: int) -> float:
     """How many marked properties are named by one-statement descriptions of the liveliest neurons."""
     site, units = liveliest(recording, DESCRIBED)
     tokens = token_texts(subject)
-    found = predicate_explainer(recording[site], units=units, tokens=tokens, length=1, draws=99, seed=seed)
+    found = predicate_explainer(recording[site].blinded(), units=units, tokens=tokens, length=1, draws=99, seed=seed)
     return float(len(named(found, recording[site], tokens)))
 
 

@@ -72,6 +72,7 @@ def _register() -> None:
 def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any):
     """The module's own eager attention; where a pattern is wanted, it is handed out and applied again if changed."""
     eager = sys.modules[type(module).__module__].eager_attention_forward
+    mask = _additive(module, query, key, mask, kwargs.get("is_causal"))
     output, weights = eager(module, query, key, value, mask, **kwargs)
     process = (_patterns.get() or {}).get(id(module))
     if process is None:
@@ -82,3 +83,20 @@ def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mas
         spread = value.repeat_interleave(groups, dim=1) if groups > 1 else value
         output = torch.matmul(new, spread).transpose(1, 2).contiguous()
     return output, new
+
+
+def _additive(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, causal: bool | None) -> Tensor | None:
+    """The mask as eager attention takes it, from what other implementations are given.
+
+    A replayed block brings the mask that was made for the user's implementation: booleans, or none where the kernel is
+    causal by itself.
+    """
+    if mask is None:
+        causal = getattr(module, "is_causal", False) if causal is None else causal
+        if not causal or query.shape[2] == 1:
+            return None
+        asked, known = query.shape[2], key.shape[2]
+        mask = torch.ones(asked, known, dtype=torch.bool, device=query.device).tril(known - asked)[None, None]
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)

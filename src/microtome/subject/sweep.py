@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from microtome.errors import EditTouchedNothing, UsageError
+from microtome.engine import shrink_on_oom
+from microtome.errors import EditTouchedNothing, MicrotomeError, UsageError
 from microtome.subject.apply import Count
 from microtome.subject.architecture import Trunk
 from microtome.subject.bind import Metric
@@ -110,16 +110,13 @@ def sweep(
         for entry in entries:
             entry.start = 0
     engine = _Engine(subject, trunk, inputs, base, metric, memory)
-    error = engine.check(entries)
-    if error > TOLERANCE and any(e.start for e in entries):
+    values, why = engine.run(entries)
+    if why and any(e.start for e in entries):
         for entry in entries:
             entry.start = 0
-        error = engine.check(entries)
-    if error > TOLERANCE:
-        return _full(subject, inputs, bound, metric, memory, f"suffix replay differs from the full forward by {error:.1e}")
-    values = torch.empty(len(bound), len(inputs))
-    for group in engine.chunks(entries):
-        values[[e.index for e in group]] = engine.wave(group)
+        values, why = engine.run(entries)
+    if why or values is None:
+        return _full(subject, inputs, bound, metric, memory, why)
     return Sweep(bound, values, metric(base.logits).cpu(), engine.forwards, True)
 
 
@@ -206,17 +203,36 @@ class _Engine:
             values = self.finish(final.view(copies, n, -1)).cpu()
         return values[[slot[id(e)] for e in group]]
 
-    def check(self, entries: list[_Entry]) -> float:
-        """Largest difference from full forwards over two entries, relative to the spread of the values."""
+    def run(self, entries: list[_Entry]) -> tuple[Tensor | None, str]:
+        """Values [entries, n], and why they cannot be used ("" where they agree with full forwards)."""
+        values = torch.empty(len(entries), self.rows)
+        try:
+            for group in self.chunks(entries):
+                waves, _ = shrink_on_oom(self.wave, group, len(group))
+                values[[e.index for e in group]] = torch.cat(waves).to(values.dtype)
+        except MicrotomeError:
+            raise
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            return None, f"the blocks cannot be run by themselves ({type(error).__name__}: {error})"
+        error = self.error(entries, values)
+        return values, f"suffix replay differs from the full forward by {error:.1e}" if error > TOLERANCE else ""
+
+    def error(self, entries: list[_Entry], values: Tensor) -> float:
+        """Largest difference from full forwards over a few entries, relative to the spread of the logits.
+
+        Compared are the earliest and the latest entry and one that edits a pattern, as they came out of their waves.
+        """
+        chosen = [min(entries, key=lambda e: (e.block, e.start)), max(entries, key=lambda e: (e.start, e.block))]
+        chosen += [e for e in entries if any(self.subject.site(x.site).at == "pattern" for x in e.edits)][:1]
+        spread = max(float((self.base.logits.max() - self.base.logits.min()).abs()), 1e-6)
         worst = 0.0
-        for entry in {e.index: e for e in (min(entries, key=lambda e: (e.block, e.start)),
-                                           max(entries, key=lambda e: (e.start, e.block)))}.values():
-            fast = self.wave([entry])[0]
+        for entry in {e.index: e for e in chosen}.values():
             slow = _values(self.subject, self.inputs, [entry.edits], self.metric)[0]
             self.forwards += 1
-            spread = max(float((self.base.logits.max() - self.base.logits.min()).abs()), 1e-6)
-            worst = max(worst, float((fast - slow).abs().max()) / spread)
-        return worst if np.isfinite(worst) else 0.0
+            differ = (values[entry.index] - slow).abs()
+            differ[values[entry.index].isnan() & slow.isnan()] = 0.0
+            worst = max(worst, float(differ.nan_to_num(torch.inf).max()) / spread)
+        return worst
 
 
 def _reader(subject: "Subject", metric: Metric):
@@ -270,6 +286,6 @@ def _full(
     base = metric(metric.read(logits)).cpu()
     size = sum(v.numel() * v.element_size() for v in inputs.tensors.values()) * 64
     room = int(max(1, min(64, memory // max(1, size))))
-    values = torch.cat([_values(subject, inputs, sets[i : i + room], metric) for i in range(0, len(sets), room)])
+    values = torch.cat(shrink_on_oom(lambda part: _values(subject, inputs, part, metric), sets, room)[0])
     return Sweep(sets, values, base, 1.0 + len(sets), False, note)
 

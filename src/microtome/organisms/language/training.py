@@ -55,6 +55,7 @@ STAGES = (
     Stage("forming", 1200, peak=1.5e-3, final=1.2e-3, boost=dict.fromkeys(IN_CONTEXT, 1.5)),
     Stage("binding", 1500, peak=1.5e-3, final=1e-3, boost={**EASIER, "truth": 0.8, **dict.fromkeys(BINDING, 2.0)}),
     Stage("values", 1200, peak=1.3e-3, final=1e-3, boost={**EASIER, "code": 2.0, "coloured_objects": 2.0}),
+    Stage("names", 900, peak=1.5e-3, final=1.5e-3, boost={**EASIER, "code": 4.0, "coloured_objects": 4.0}),
     Stage("all", 4000, peak=1.2e-3),
 )
 

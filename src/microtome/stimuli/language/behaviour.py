@@ -35,6 +35,11 @@ def other(random: np.random.Generator, items: Sequence[T], than: T) -> T:
     return chosen
 
 
+def few(random: np.random.Generator) -> int:
+    """How many bound pairs a scene has: 2 to 4, mostly 2, from which binding is learned first."""
+    return 2 + int(3 * random.random() ** 2)
+
+
 def questions(asked: int, names: Sequence[str], most: int = 3) -> list[int]:
     """Which bound pairs a document asks about: `asked` first, then others, in an order that does not tell their place."""
     others = sorted((i for i in range(len(names)) if i != asked), key=lambda i: names[i][::-1])

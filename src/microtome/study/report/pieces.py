@@ -85,12 +85,20 @@ def token_lines(tokens: Sequence[Sequence[str]], values: Sequence[Sequence[float
 
 
 def _token(text: str, value: float) -> Token:
-    """One leading space, the usual start of a word, is drawn by the style as a faint dot; all other white space is marked."""
+    """One leading space, the usual start of a word, is drawn by the style as a faint dot; all other white space is marked.
+
+    The style breaks lines before `sp` and after `ws`, so that words in several tokens stay whole.
+    """
     starts = text.startswith(" ") and not text.isspace()
     marks = (text[1:] if starts else text).replace(" ", "·").replace("\t", "⇥").replace("\r", "␍").replace("\n", "⏎")
     size = min(abs(value), 1.0) if finite(value) else 0.0
     colour = "" if size < FAINT else " pos" if value > 0 else " neg"
-    return Token(marks or "∅", f"t{' sp' if starts else ''}{colour}", f"{size:.2f}", number(value))
+    return Token(marks or "∅", f"t{' sp' if starts else ' ws' if text.isspace() else ''}{colour}", f"{size:.2f}", number(value))
+
+
+def apart(line: Sequence[Token]) -> bool:
+    """Whether the tokens carry no white space: then they are whole words, to be set apart from each other."""
+    return not any("sp" in token.css or "ws" in token.css for token in line)
 
 
 def pictures(block: Images) -> list[tuple[str, str | None, str]]:

@@ -15,9 +15,11 @@ from microtome.study.report.charts.bars import bar_rows
 from microtome.study.report.charts.heatmap import grid
 from microtome.study.report.charts.histogram import histogram
 from microtome.study.report.charts.lines import plot
-from microtome.study.report.pieces import cards, cells, frame_cells, pictures, token_lines
+from microtome.study.report.pieces import apart, cards, cells, frame_cells, pictures, token_lines
 
 VERDICTS = {"supported": "yes", "not supported": "no", "refuted": "refuted", "undetermined": "open"}
+#: How a verdict looks; cards of units have two of their own.
+BADGES = {**VERDICTS, "described": "yes", "undescribed": "no"}
 
 
 def render(title: str, subtitle: str, sections: list[Section], facts: dict[str, str]) -> str:
@@ -74,12 +76,12 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.globals |= {
         "bar_rows": bar_rows, "grid": grid, "plot": plot, "histogram": histogram, "token_lines": token_lines,
-        "cells": cells, "frame_cells": frame_cells, "pictures": pictures, "cards": cards, "verdicts": VERDICTS,
+        "cells": cells, "frame_cells": frame_cells, "pictures": pictures, "cards": cards, "badges": BADGES,
         "weakest": _weakest,
     }  # fmt: skip
     made.filters |= {
         "number": digits.number, "cell": digits.cell, "p": digits.p_value, "estimate": digits.estimate,
-        "chance": digits.chance, "shorten": digits.shorten,
+        "chance": digits.chance, "shorten": digits.shorten, "apart": apart,
     }  # fmt: skip
     return made
 

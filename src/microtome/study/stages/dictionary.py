@@ -43,7 +43,7 @@ def dictionary(context: Context) -> Section:
         if "token" in recording.index.columns:
             best = found.table.nlargest(24, "auroc")  # type: ignore[union-attr]
             units = sorted({int(u.rpartition("[")[2].rstrip("]")) for u in best["unit"]})
-            texts = predicate_explainer(codes, units=units, tokens=token_texts(context.subject), seed=context.seed)
+            texts = predicate_explainer(codes.blinded(), units=units, tokens=token_texts(context.subject), seed=context.seed)
             by_unit = {int(d.unit.rpartition("[")[2].rstrip("]")): d for d in texts}
             rows = []
             for _, r in best.iterrows():

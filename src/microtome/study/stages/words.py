@@ -21,7 +21,7 @@ def words(context: Context) -> Section:
         return Section("words", "Neurons in words", "The data has no tokens.", [], [text])
     site, chosen = liveliest(recording, DESCRIBED)
     tokens = token_texts(context.subject)
-    found = predicate_explainer(recording[site], units=chosen, tokens=tokens, seed=context.seed)
+    found = predicate_explainer(recording[site].blinded(), units=chosen, tokens=tokens, seed=context.seed)
     hits, marked = named(found, recording[site], tokens), known(recording)
     context.held |= {"named": len(hits), "marked": len(marked)}
     twin = float(np.mean(context.draws.get("words", [0.0])))

@@ -14,7 +14,7 @@ from torch import Tensor
 from microtome.errors import Degenerate, UsageError, nearest
 from microtome.rng import rng
 from microtome.subject.recording import display, export, layout, orders
-from microtome.subject.recording.about import about
+from microtome.subject.recording.about import About, about
 from microtome.subject.recording.moments import moments
 from microtome.subject.recording.store import EncodedStore, MemoryStore
 from microtome.subject.recording.view import View
@@ -157,6 +157,16 @@ class Recording(View):
         """The same recording with more properties, each bool[rows]."""
         known = self._about.with_labels(labels)
         return self._like(describe=lambda: known)
+
+    def blinded(self) -> Recording:
+        """The same rows without what is known of them: no labels, and of the table only the documents.
+
+        For methods that must find structure by themselves and are judged by the labels afterwards.
+        """
+        known = self._about
+        columns = [c for c in ("document",) if c in known.table.columns]
+        blind = About(known.index, known.table[columns], {})
+        return self._like(describe=lambda: blind)
 
     # ---- other rows ----
     def select(self, rows: Sequence[int] | np.ndarray | Tensor) -> Recording:

@@ -1,10 +1,10 @@
-"""Coloured objects: "the ball is red , the cup is blue , ... what colour is the cup ?" -> blue."""
+"""Coloured objects: "the ball is red , the cup is blue . what colour is the cup ?" -> blue; or ". colour : cup" -> blue."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, other, questions
+from microtome.stimuli.language.behaviour import Behaviour, draw, few, other, questions
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import COLOURS, OBJECTS
 
@@ -15,12 +15,13 @@ class Scene:
     colours: tuple[str, ...]
     asked: int
     adjective_first: bool
+    listed: bool
 
 
 def sample(random: np.random.Generator) -> Scene:
-    k = 2 + int(random.random() * 3)
+    k = few(random)
     objects, colours = draw(random, OBJECTS, k), draw(random, COLOURS, k)
-    return Scene(tuple(objects), tuple(colours), int(random.random() * k), random.random() < 0.5)
+    return Scene(tuple(objects), tuple(colours), int(random.random() * k), random.random() < 0.5, random.random() < 0.5)
 
 
 def write(scene: Scene) -> Document:
@@ -32,9 +33,11 @@ def write(scene: Scene) -> Document:
             draft.put(colour, role="colour" if asked else "").put(thing, role="object" if asked else "")
         else:
             draft.put(thing, role="object" if asked else "").say("is").put(colour, role="colour" if asked else "")
+    draft.say(". colour" if scene.listed else "")
     for i in questions(scene.asked, scene.objects):
         asked = i == scene.asked
-        draft.say(". what colour is the").put(scene.objects[i], role="asked" if asked else "").say("?")
+        draft.say((":" if asked else ",") if scene.listed else ". what colour is the")
+        draft.put(scene.objects[i], role="asked" if asked else "").say("" if scene.listed else "?")
         draft.ask(scene.colours[i], "colour.answer", asked=asked)
     return draft.say(".").done()
 

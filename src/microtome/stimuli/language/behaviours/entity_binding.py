@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from microtome.stimuli.language.behaviour import Behaviour, draw, other, questions
+from microtome.stimuli.language.behaviour import Behaviour, draw, few, other, questions
 from microtome.stimuli.language.document import Document, Draft
 from microtome.stimuli.language.lexicon import LETTERS, OBJECTS
 
@@ -17,7 +17,7 @@ class Scene:
 
 
 def sample(random: np.random.Generator) -> Scene:
-    k = 2 + int(random.random() * 3)
+    k = few(random)
     return Scene(tuple(draw(random, OBJECTS, k)), tuple(draw(random, LETTERS, k)), int(random.random() * k))
 
 

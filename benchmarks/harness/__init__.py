@@ -1,0 +1,1 @@
+"""What every benchmark shares: descriptions, worker processes, comparison, statistics, tables."""

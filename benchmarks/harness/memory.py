@@ -1,0 +1,41 @@
+"""Resident memory of this process in bytes; where the system does not tell the present value, the peak since the start."""
+
+import contextlib
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+
+
+def resident() -> int:
+    """Bytes now in memory."""
+    return _status("VmRSS") or _most()
+
+
+def peak() -> int:
+    """Most bytes ever in memory, since the start or since `forget_peak`.
+
+    Read from /proc, because the counter of getrusage is inherited from the parent process.
+    """
+    return _status("VmHWM") or _most()
+
+
+def forget_peak() -> None:
+    """Start the peak again from the present value, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _most() -> int:
+    import resource
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

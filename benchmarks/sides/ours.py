@@ -1,0 +1,121 @@
+"""microtome, through its public functions."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.work import Work
+from sides import data
+
+
+def _subject(settings: dict):
+    from microtome import Subject
+
+    return Subject(data.load(settings))
+
+
+def record_residual(settings: dict) -> Work:
+    """`Subject.run` with the residual stream after every block; nothing after the last block is computed."""
+    subject, ids = _subject(settings), data.tokens(settings)
+    sites = [f"blocks.{i}.resid_post" for i in range(data.BLOCKS)]
+
+    def outputs(run):
+        return data.blocks(run[s] for s in sites)
+
+    return Work(lambda: subject.run(ids, record=sites, logits="none"), outputs)
+
+
+def sweep_layer_position(settings: dict) -> Work:
+    """`Subject.sweep` over the residual stream before each block, at each position."""
+    import microtome as mt
+
+    sites = [f"blocks.{i}.resid_pre" for i in range(data.BLOCKS)]
+    places = range(settings["length"])
+    shape = (data.BLOCKS, settings["length"])
+    return _sweep(settings, sites, lambda clean: [mt.patch(s, clean, position=p) for s in sites for p in places], shape)
+
+
+def sweep_layer_head(settings: dict) -> Work:
+    """`Subject.sweep` over the heads' outputs before the output projection, all positions."""
+    import microtome as mt
+
+    sites = [f"blocks.{i}.attn.z" for i in range(data.BLOCKS)]
+    shape = (data.BLOCKS, data.HEADS)
+    return _sweep(settings, sites, lambda run: [mt.patch(s, run, head=h) for s in sites for h in range(data.HEADS)], shape)
+
+
+def _sweep(settings, sites, edits, shape) -> Work:
+    from microtome.stimuli.metrics import logit_difference
+    from microtome.subject.bind import Metric
+
+    subject = _subject(settings)
+    right, wrong = data.answers(settings)
+    metric = Metric(logit_difference, right, wrong, torch.full((settings["batch"],), settings["length"] - 1))
+    clean = subject.run(data.tokens(settings, 0), record=sites, logits="none")
+    ids = data.tokens(settings, 1)
+
+    def call():
+        return subject.sweep(ids, edits(clean), metric)
+
+    def outputs(sweep):
+        if not sweep.replayed:
+            raise RuntimeError(f"the sweep ran in full forwards: {sweep.note}")
+        return {"effects": sweep.values.mean(dim=1).reshape(shape).numpy()}
+
+    return Work(call, outputs, units=shape[0] * shape[1])
+
+
+def record_memory(settings: dict) -> Work:
+    """`Subject.record` of the residual stream after every block, kept in memory."""
+    return _record(settings, lambda: None)
+
+
+def record_disk(settings: dict) -> Work:
+    """The same with `to` a new folder; the folder is deleted outside the timed part."""
+    base = settings.get("folder") or tempfile.gettempdir()
+    return _record(settings, lambda: Path(tempfile.mkdtemp(prefix="microtome-bench-", dir=base)) / "recording")
+
+
+def _record(settings, folder) -> Work:
+    subject = _subject(settings)
+    sites = [f"blocks.{i}.resid_post" for i in range(data.BLOCKS)]
+    row = 4 * data.BLOCKS * subject.facts.d_model
+    samples = round(settings["megabytes"] * 1e6 / row / settings["length"])
+    common = round(settings["compared_megabytes"] * 1e6 / row / settings["length"]) * settings["length"]
+    ids = data.tokens(settings, rows=samples)
+
+    def call():
+        where = folder()
+        return subject.record(ids, sites, to=where), where
+
+    def outputs(result):
+        recording, _ = result
+        sums = np.stack([recording[s].select(np.arange(common)).matrix().double().mean(0).numpy() for s in sites])
+        return {"means": sums}
+
+    def after(result):
+        if result[1] is not None:
+            shutil.rmtree(result[1].parent)
+
+    return Work(call, outputs, units=samples * settings["length"] * row / 1e6, after=after)
+
+
+def sae_step(settings: dict) -> Work:
+    """One update of `topk_sae`'s trainer: loss, gradients, Adam, unit directions, counts of dead latents, curve."""
+    from microtome.decompose.formula import Progress
+    from microtome.decompose.topk_sae import TopK
+    from microtome.decompose.train import _Curve, _update
+    from sides.sae import first_reconstruction, start
+
+    x, directions = start(settings)
+    formula = TopK(settings["k"])
+    p = {n: v.clone().requires_grad_() for n, v in formula.start(directions, x.mean(0)).items()}
+    optimizer = torch.optim.Adam(list(p.values()), lr=1e-4, fused=True)
+    steps = 10**6
+    progress = Progress(steps=steps, silent=torch.zeros(len(directions), dtype=torch.long), dead_after=steps)
+    curve = _Curve(steps)
+    reached = {"reconstruction": first_reconstruction(x, p["encoder"].T, p["b_enc"], p["decoder"], p["b_dec"], settings["k"])}
+    return Work(lambda: _update(p, formula, optimizer, x, progress, curve, 1e-4) or True, lambda _: reached)

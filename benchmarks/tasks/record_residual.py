@@ -1,0 +1,31 @@
+"""Reading the residual stream of a whole batch."""
+
+from harness.description import Benchmark, Case, Side, Target
+
+SHAPE = {"batch": 8, "length": 128}
+SMALL = {"batch": 2, "length": 16}
+
+BENCHMARK = Benchmark(
+    name="record_residual",
+    what="residual stream after every block, 6 blocks, d 384, 8 x 128 tokens, kept in memory",
+    unit="run",
+    cases=(
+        Case("vocabulary 5,000", {**SHAPE, "vocabulary": 5_000}, quick=SMALL),
+        Case("vocabulary 50,257", {**SHAPE, "vocabulary": 50_257}, quick=None),
+    ),
+    sides=(
+        Side("bare hooks", "bare:record_residual"),
+        Side("microtome", "ours:record_residual"),
+        Side("transformer-lens HookedTransformer", "lens:record_residual_hooked", peer=True),
+        Side("transformer-lens TransformerBridge", "lens:record_residual_bridge", peer=True),
+        Side("nnsight trace", "traced:record_residual", peer=True),
+    ),
+    targets=(
+        Target("microtome", against="bare hooks", at_most=1.05),
+        Target("transformer-lens HookedTransformer", against="microtome", at_least=1.0),
+        Target("transformer-lens TransformerBridge", against="microtome", at_least=1.0),
+        Target("nnsight trace", against="microtome", at_least=1.0),
+    ),
+    rounds=30,
+    notes=("No side computes logits: bare hooks run the trunk alone, the others stop after the last block.",),
+)
