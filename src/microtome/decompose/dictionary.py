@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from microtome.decompose.sparse import Support, sparse_decode
@@ -41,8 +40,8 @@ class SparseDictionary(StoredBasis):
     kind = "sparse_dictionary"
 
     def __init__(
-        self, site: str, *, W_enc: Float[Tensor, "d latents"], b_enc: Float[Tensor, " latents"],
-        W_dec: Float[Tensor, "latents d"], b_dec: Float[Tensor, " d"], activation: str = "relu", k: int | None = None,
+        self, site: str, *, W_enc: Tensor, b_enc: Tensor,
+        W_dec: Tensor, b_dec: Tensor, activation: str = "relu", k: int | None = None,
         threshold: Tensor | None = None, centred: bool = True,
         name: str = "dictionary", names: list[str] | None = None, subject: str = "",
     ) -> None:  # fmt: skip
@@ -63,13 +62,13 @@ class SparseDictionary(StoredBasis):
     def directions(self) -> Tensor:
         return self.W_dec
 
-    def preactivations(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... latents"]:
+    def preactivations(self, x: Tensor) -> Tensor:
         """``(x - b_dec) W_enc + b_enc``, before any latent is closed."""
         check_width(x, self.width, f"dictionary '{self.name}' at '{self.site}'")
         inputs = x - self.b_dec.to(x) if self.centred else x
         return inputs @ self.W_enc.to(x) + self.b_enc.to(x)
 
-    def encode(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... latents"]:
+    def encode(self, x: Tensor) -> Tensor:
         """The codes, dense."""
         pre = self.preactivations(x)
         if self.activation == "topk":
@@ -80,28 +79,28 @@ class SparseDictionary(StoredBasis):
         return torch.where(pre > self.threshold.to(x), pre.relu(), 0.0)
 
     def encode_sparse(
-        self, x: Float[Tensor, "... d"]
-    ) -> tuple[Int[Tensor, "... active"], Float[Tensor, "... active"]]:
+        self, x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The codes as (indices, values), largest first; rows with fewer active latents are padded with value 0."""
         z = self.preactivations(x) if self.activation == "topk" else self.encode(x)
         width = self.k if self.activation == "topk" else max(int((z != 0).sum(-1).max()), 1) if z.numel() else 1
         values, indices = z.topk(width, dim=-1)
         return indices, values.relu()
 
-    def decode(self, z: Float[Tensor, "... latents"]) -> Float[Tensor, "... d"]:
+    def decode(self, z: Tensor) -> Tensor:
         check_width(z, self.dim, f"decode of dictionary '{self.name}'")
         return z @ self.W_dec.to(z) + self.b_dec.to(z)
 
     def decode_sparse(
-        self, indices: Int[Tensor, "... active"], values: Float[Tensor, "... active"]
-    ) -> Float[Tensor, "... d"]:
+        self, indices: Tensor, values: Tensor
+    ) -> Tensor:
         """``decode`` of a code given as (indices, values): O(active * d) per row."""
         flat = values.reshape(-1, values.shape[-1])
         support = Support.fixed(indices.reshape(flat.shape), self.dim)
         out = sparse_decode(support, flat.reshape(-1), self.W_dec.to(values))
         return out.reshape(*values.shape[:-1], self.width) + self.b_dec.to(values)
 
-    def __call__(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+    def __call__(self, x: Tensor) -> Tensor:
         """The reconstruction of x."""
         if self.activation == "topk" and x.numel():
             return self.decode_sparse(*self.encode_sparse(x))

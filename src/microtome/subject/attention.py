@@ -99,4 +99,4 @@ def _additive(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None
         mask = torch.ones(asked, known, dtype=torch.bool, device=query.device).tril(known - asked)[None, None]
     if mask.dtype != torch.bool:
         return mask
-    return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+    return torch.zeros_like(mask, dtype=query.dtype).masked_fill(mask.logical_not(), torch.finfo(query.dtype).min)

@@ -58,7 +58,7 @@ class Edit:
         if isinstance(value, Tensor) and value.ndim >= 2 and value.shape[0] == total:
             value = value[part]
         if isinstance(position, Tensor):
-            position = position[part]
+            position = position[part]  # pyright: ignore[reportOptionalSubscript]
         return replace(self, value=value, position=position)
 
     def __str__(self) -> str:

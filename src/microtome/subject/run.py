@@ -173,6 +173,7 @@ def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> lis
         return list(edits)
     names = sorted({e.site for e in measured})
     values, _, _ = forward(subject, inputs, names, (), "none", copy=True)
+    assert values is not None  # copies were asked for
     return [_bind(e, values[subject.site(e.site).name], subject.site(e.site), inputs)
             if e.op in ("mean", "resample", "clean") else e for e in edits]
 

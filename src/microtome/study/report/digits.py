@@ -108,7 +108,9 @@ def estimate(found: Estimate) -> str:
 
 
 def chance(null: Null) -> tuple[str, str]:
-    """Mean of the null's draws, and the range of the middle 95% of them."""
+    """Mean of the null's draws, and the range of the middle 95% of them; one draw has no range."""
+    if null.draws == 1:
+        return number(float(null.statistics[0])), "one draw"
     low, high = np.quantile(null.statistics, [0.025, 0.975])
     return number(float(null.statistics.mean())), f"{number(float(low))} to {number(float(high))}"
 

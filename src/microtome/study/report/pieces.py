@@ -87,7 +87,7 @@ def token_lines(tokens: Sequence[Sequence[str]], values: Sequence[Sequence[float
 def _token(text: str, value: float) -> Token:
     """One leading space, the usual start of a word, is drawn by the style as a faint dot; all other white space is marked.
 
-    The style breaks lines before `sp` and after `ws`, so that words in several tokens stay whole.
+    The style breaks lines before `sp` and after `ws` only, so that words made of several tokens stay whole.
     """
     starts = text.startswith(" ") and not text.isspace()
     marks = (text[1:] if starts else text).replace(" ", "·").replace("\t", "⇥").replace("\r", "␍").replace("\n", "⏎")

@@ -44,7 +44,7 @@ def _table(name: str, mlp: bool, residual: Residual) -> Architecture:
         stacks=(stack,),
         prefixes=("transformer.", ""),
         when=lambda config: bool(config.intermediate_size) == mlp,
-        absent={**NO_NORM, **({} if mlp else NO_MLP)},
+        absent=dict(NO_NORM) if mlp else {**NO_NORM, **NO_MLP},
     )
 
 

@@ -79,8 +79,8 @@ def rebatch(pieces: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     for piece in pieces:
         rest = piece if rest is None or not len(rest) else torch.cat([rest, piece])
         whole = len(rest) // size * size
-        yield from rest[:whole].split(size) if whole else ()
-        rest = rest[whole:]
+        yield from rest[:whole].split(size) if whole else ()  # pyright: ignore[reportOptionalSubscript]
+        rest = rest[whole:]  # pyright: ignore[reportOptionalSubscript]
     if rest is not None and len(rest):
         yield rest
 

@@ -74,7 +74,7 @@ def _bad_weights(case: Case) -> None:
 def _judge(case, world, name, allowed, result_allowed, replaced=None, recording=None) -> None:
     try:  # the recording is made inside: its own boundary may be what refuses the numbers
         if recording is not None:
-            replaced = {**replaced, "recording": recording()}
+            replaced = {**(replaced or {}), "recording": recording()}
         result = case.run(world, replaced)
     except allowed:
         return

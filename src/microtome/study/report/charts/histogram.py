@@ -34,7 +34,7 @@ def histogram(null: Null) -> Histogram | None:
     parts += [line("zero", 0, 88, WIDTH, 88), line("null-range", inner[0], 94, inner[1], 94)]
     parts.append(line("observed", scale(null.observed), 0, scale(null.observed), 88))
     mean, middle = chance(null)
-    words = f"{null.kind}: observed {number(null.observed)}, null mean {mean}, middle 95% {middle}, {p_value(null.p)}"
+    words = f"{null.kind}: observed {number(null.observed)}, null mean {mean} ({middle}), {p_value(null.p)}"
     at = round(scale(null.observed) / WIDTH * 100, 2)
     return Histogram(drawing("histogram", words, parts, HEIGHT), number(low), number(high), at)
 
