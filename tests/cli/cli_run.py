@@ -31,5 +31,5 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     known = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     known |= {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "COLUMNS": "100", **environment}
     return subprocess.run(
-        [sys.executable, "-m", "microtome", *arguments], env=known, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "microtome", *arguments], env=known, capture_output=True, text=True, timeout=900, check=False
     )

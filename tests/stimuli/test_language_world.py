@@ -93,8 +93,8 @@ def test_contextual_spans():
         depth = sum(b in "([{" for b in before) - sum(b in ")]}" for b in before)
         assert depth + (word in "([{") >= 2
     for whole, _, start in text["year.end"]:
-        words = whole.split()
-        years = [w for w in words if w in LEXICAL["number.two_digit"]]
+        here = whole[:start].split()
+        years = [w for w in [*here, whole[start : start + 2]] if w in LEXICAL["number.two_digit"]][-4:]
         assert whole[start : start + 2] == years[3] > years[1]
         assert years[0] == years[2]
     for _, phrase, _ in text["language.velan"]:

@@ -53,9 +53,9 @@ def _device(text: str) -> Any:
 
 def stimuli(subject: Any, data: Path | None, seed: int) -> Any:
     """Data as in a study: the file, the organism's own, or text that the model writes."""
-    from microtome.study.material import _stimuli, enough
+    from microtome.study.material import enough, stimuli_of
 
-    return enough(subject, _stimuli(subject, data, getattr(subject.organism, "truth", None), seed))
+    return enough(subject, stimuli_of(subject, data, getattr(subject.organism, "truth", None), seed))
 
 
 def recording(
@@ -91,15 +91,15 @@ def task(subject: Any, name: str | None, seed: int, prompts: int) -> Any:
     if not Path(name).exists():
         have = f"its tasks are {', '.join(known)}" if known else "it has no tasks of its own"
         raise UsageError(f"no task or file '{name}' for {subject.name}; {have}.{nearest(name, known)}")
-    from microtome.study.material import _read_task
+    from microtome.study.material import read_task
 
-    return _read_task(name, known)[:prompts]
+    return read_task(name, known)[:prompts]
 
 
 def tasks(subject: Any, seed: int) -> dict[str, Any]:
     """The tasks that can be put to a subject without a file."""
     from microtome.stimuli.task import Task
-    from microtome.study.material import _tasks
+    from microtome.study.material import tasks_of
 
     truth, organism = getattr(subject.organism, "truth", None), subject.organism
     if organism is not None and organism.examples is not None and not hasattr(truth, "tasks"):
@@ -108,7 +108,7 @@ def tasks(subject: Any, seed: int) -> dict[str, Any]:
             return {made.name: made}
     if subject.organism is None and subject.tokenizer is None:
         return {}
-    return _tasks(subject, stimuli(subject, None, seed), truth, seed)
+    return tasks_of(subject, stimuli(subject, None, seed), truth, seed)
 
 
 def method(room: str, key: str, gives: str | None = None) -> "Method":

@@ -148,7 +148,8 @@ def _finding(recording: Any, rows: list[dict], null_best: np.ndarray, alpha: flo
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
     lead = table[table["rank"] == 1]
     mean = float(lead["auroc"].mean())
-    claim = f"{int((lead['q'] <= alpha).sum())} of {len(lead)} properties have a unit that tells them on unseen documents"
+    certain = int((lead["q"] <= alpha).sum())
+    claim = f"single units tell {len(lead)} marked properties on unseen documents ({certain} of them after correction)"
     known = dict(recording.provenance)
     return Finding(
         claim,

@@ -70,6 +70,14 @@ class StudyFolder:
         self.manifest.add(name, written=io.write_text(self.path / name, text))
         return self.path / name
 
+    def enter(self) -> None:
+        """Enter every file that stages left beside their sections: bases, circuits. Recordings keep manifests of their own."""
+        for file in sorted(self.path.rglob("*")):
+            name = file.relative_to(self.path).as_posix()
+            own = name.startswith("recordings/") or name.endswith((".lock", ".lock-owner", "manifest.jsonl"))
+            if file.is_file() and not own and name not in self.manifest:
+                self.manifest.add(name)
+
     def verify(self) -> list[Any]:
         """Every file that is missing, changed or strange, with what was expected and found."""
         return self.manifest.verify()

@@ -120,7 +120,9 @@ def with_classes(recording: Any, stimuli: Any) -> Any:
         return recording
     sample = recording.index["sample"].to_numpy()
     labels = {}
-    for column in stimuli.table.columns:
+    marked = {p.partition(":")[0] for p in recording.properties}  # masks such as "shape:square" say it already
+    columns = [c for c in stimuli.table.columns if c not in marked and not (c == "label" and marked)]
+    for column in columns:
         values = stimuli.table[column].to_numpy()
         kinds = sorted(set(values.tolist()), key=str)
         if column != "document" and 2 <= len(kinds) <= 12:

@@ -77,13 +77,13 @@ def material(
         When no task could be found that the subject does.
     """
     truth = getattr(subject.organism, "truth", None)
-    stimuli = enough(subject, _stimuli(subject, data, truth, seed))
-    tasks = _tasks(subject, stimuli, truth, seed)
+    stimuli = enough(subject, stimuli_of(subject, data, truth, seed))
+    tasks = tasks_of(subject, stimuli, truth, seed)
     if isinstance(task, Task):
         tasks = {task.name: task, **tasks}
         wanted = task.name
     elif task is not None and str(task) not in tasks:
-        tasks = {"task": _read_task(task, tasks), **tasks}
+        tasks = {"task": read_task(task, tasks), **tasks}
         wanted = "task"
     else:
         wanted = task
@@ -127,7 +127,8 @@ def _choose(accuracy: dict[str, float]) -> str:
     return max(accuracy, key=accuracy.get)  # type: ignore[arg-type]
 
 
-def _stimuli(subject: Subject, data: Any, truth: Any, seed: int) -> Stimuli:
+def stimuli_of(subject: Subject, data: Any, truth: Any, seed: int) -> Stimuli:
+    """What the subject is shown: the data given, the organism's own, or text that the model writes."""
     if isinstance(data, Stimuli):
         return data
     if data is not None:
@@ -177,7 +178,12 @@ def written(subject: Subject, n: int, seed: int, length: int = 96) -> list[str]:
     return [t for t in (t.strip() for t in texts) if t] or [" "]
 
 
-def _tasks(subject: Subject, stimuli: Stimuli, truth: Any, seed: int) -> dict[str, Task]:
+def tasks_of(subject: Subject, stimuli: Stimuli, truth: Any, seed: int) -> dict[str, Task]:
+    """Tasks that apply by themselves: the organism's, the classes of images, or generic ones of language models."""
+    if subject.organism is not None and subject.organism.examples is not None:
+        made = subject.organism.examples(PROMPTS, seed)
+        if isinstance(made, Task):
+            return {made.name: made}
     if truth is not None and hasattr(truth, "tasks") and hasattr(truth, "task"):
         return {name: truth.task(name, PROMPTS, seed) for name in truth.tasks}
     if stimuli.kind == "image":
@@ -268,7 +274,14 @@ def _spatial(subject: Subject, stimuli: Stimuli) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _read_task(task: Any, known: dict[str, Task]) -> Task:
+def read_task(task: Any, known: dict[str, Task]) -> Task:
+    """The task in a file.
+
+    Raises
+    ------
+    UsageError
+        When there is no such file; names the nearest known task.
+    """
     from microtome.errors import nearest
     from microtome.stimuli import agreement, greater_than, pairs
 

@@ -125,6 +125,7 @@ def _publish(done: Study, settings: dict[str, Any]) -> None:
     page = render(f"A study of {settings['subject_name']}", f"{settings['data_name']}, task '{settings['task_name']}'",
                   done.sections, facts)  # fmt: skip
     done.folder.write_text("report.html", page)
+    done.folder.enter()
 
 
 def _remember(folder: StudyFolder, context: Context) -> None:

@@ -132,7 +132,7 @@ def capture(subject: "Subject", trunk: Trunk, inputs: Inputs, positions: Tensor,
         hidden.append(output if isinstance(output, Tensor) else output[0])
 
     past = None
-    if cache:
+    if cache and "past_key_values" in inspect.signature(subject.module.forward).parameters:
         from transformers import DynamicCache
 
         past = DynamicCache()

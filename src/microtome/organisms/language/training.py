@@ -56,6 +56,7 @@ STAGES = (
     Stage("binding", 1500, peak=1.5e-3, final=1e-3, boost={**EASIER, "truth": 0.8, **dict.fromkeys(BINDING, 2.0)}),
     Stage("values", 1200, peak=1.3e-3, final=1e-3, boost={**EASIER, "code": 2.0, "coloured_objects": 2.0}),
     Stage("names", 900, peak=1.5e-3, final=1.5e-3, boost={**EASIER, "code": 4.0, "coloured_objects": 4.0}),
+    Stage("values again", 1200, peak=1.3e-3, final=1e-3, boost={**EASIER, "code": 2.0, "coloured_objects": 2.0}),
     Stage("all", 4000, peak=1.2e-3),
 )
 
@@ -104,8 +105,7 @@ def rebalance(figures: dict[str, dict[str, float]]) -> dict[str, float]:
     """Factors on the corpus weights: up to 4 for a behaviour that fails, 0.2 for one that is mastered."""
     factors = {}
     for name, behaviour in BEHAVIOURS.items():
-        reached = figures.get(name, {})
-        missing = 1 - max(reached.get("accuracy", 1.0), 0.0) if behaviour.deterministic else 0.0
+        missing = 1 - figures.get(name, {}).get(behaviour.figure, 1.0) if behaviour.deterministic else 0.0
         factors[name] = float(np.clip(0.2 + 8 * missing, 0.2, 4.0))
     return factors
 

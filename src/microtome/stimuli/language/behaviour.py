@@ -82,6 +82,8 @@ class Behaviour:
         The wrong answer; default the answer of the counterfactual.
     weight : float
         Share in the corpus, relative to the other behaviours.
+    figure : str
+        What tells mastery: "accuracy" (the likeliest word is right) or "mass" (probability of all right words).
     """
 
     name: str
@@ -95,6 +97,7 @@ class Behaviour:
     accepts: Callable[[Scene], Sequence[str]] | None = None
     wrong: Callable[[Scene, np.random.Generator], str] | None = None
     weight: float = 1.0
+    figure: str = "accuracy"
 
     def document(self, random: np.random.Generator) -> Document:
         """One document of the corpus."""

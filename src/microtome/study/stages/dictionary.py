@@ -36,7 +36,7 @@ def dictionary(context: Context) -> Section:
         with torch.no_grad():
             codes = recording.encode(sae)
         found = selective_units(codes, draws=99, seed=context.seed)
-        findings.append(Finding(found.claim.replace("have a unit", "have a latent"), found.estimate,
+        findings.append(Finding(found.claim.replace("single units", "single latents"), found.estimate,
                                 (*found.nulls, *context.twin_null("latents")), found.controls, found.table, found.provenance,
                                 found.alpha))  # fmt: skip
         lead += f" {count(found)} of {len(found.table)} properties have a latent that tells them (AUROC at least {TELLS})."  # type: ignore[arg-type]

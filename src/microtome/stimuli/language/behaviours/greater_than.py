@@ -58,5 +58,7 @@ BEHAVIOUR = Behaviour(
     properties=("year.century", "year.start", "year.end"),
     accepts=lambda scene: TWO_DIGITS[scene.start + 1 :],
     wrong=wrong,
-    weight=1.2,
+    repeat=(1, 3),
+    weight=1.5,
+    figure="mass",
 )
