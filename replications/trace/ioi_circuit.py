@@ -6,6 +6,10 @@ the backup; that circuit is faithful, and not complete; with the backup it is co
 was added. Nulls: a twin with shuffled weights, random circuits of equal size, and for each judgement the circuit that
 must fail it.
 
+On the language organism, which learned indirect objects from text: three of its sixteen heads, found on half of the
+prompts, keep most of the behaviour on the other half; random threes do not on average (some do: they hold the one head
+that nothing works without).
+
 https://arxiv.org/abs/2211.00593
 """
 
@@ -14,7 +18,7 @@ import numpy as np
 import microtome as mt
 from microtome.errors import Degenerate
 from microtome.replicate import Claim
-from microtome.trace import Circuit, Node, completeness, faithfulness, minimality, nodes, path_patching
+from microtome.trace import Circuit, Node, activation_patching, completeness, faithfulness, minimality, nodes, path_patching
 
 CATALOG = ("trace", 66)
 SEEDS = (0, 1, 2)
@@ -26,6 +30,8 @@ METHODS = (
 PROMPTS = 96
 #: Share of the clean-corrupt difference that a head must carry along a direct path to be in the circuit.
 FOUND = 0.05
+#: Heads of the circuit in the language organism, of 16.
+SIZE = 3
 
 CLAIMS = [
     Claim("path patching recovers the circuit but the backup (F1)", "f1", 1.0, null="f1_in_twin"),
@@ -36,6 +42,7 @@ CLAIMS = [
     Claim("with the backup it is complete", "gap_with_backup", 0.05, "<=", null="gap_without_backup"),
     Claim("every head of the circuit is needed", "least_needed", 0.1, null="noise_head"),
     Claim("an added noise head is redundant", "noise_head", 0.02, "<=", null="least_needed"),
+    Claim("in a trained language model three heads keep the behaviour", "trained_faithful", 0.75, null="trained_random"),
 ]
 
 
@@ -60,8 +67,17 @@ def run(seed: int) -> dict[str, float]:
         "gap_without_backup": gaps[naive].estimate.value, "gap_greedy": greedy,
         "gap_with_backup": gaps[whole].estimate.value,
         "least_needed": min(needed[str(n)] for n in whole.nodes), "noise_head": abs(needed[str(noise)]),
-        "random_above_naive": float(card.nulls[0].p),
+        "random_above_naive": float(card.nulls[0].p), **trained(seed),
     }  # fmt: skip
+
+
+def trained(seed: int) -> dict[str, float]:
+    """A circuit in the language organism: found by patching on half of the prompts, judged on the other half."""
+    subject = mt.load("organism:language")
+    found, held = subject.organism.truth.task("ioi", PROMPTS, seed).split(seed)
+    circuit = Circuit.of_effects(activation_patching(subject, found, nodes="head", seed=seed), SIZE)
+    card = faithfulness(subject, held, circuit, ablations=["mean"], random=19, seed=seed)
+    return {"trained_faithful": card.estimate.value, "trained_random": float(np.mean(card.nulls[0].statistics))}
 
 
 def traced(subject: mt.Subject, task: mt.Task) -> set[Node]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_sample import blocks, finding, sample
 
@@ -255,6 +255,10 @@ def test_the_scale_stays_on_the_plot(a, b, share):
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.one_of(st.none(), st.floats()), min_size=1, max_size=6))
+@example([0.0, 1.7e308])
+@example([-1.7e308, 1.7e308])
+@example([5e-324, 0.0])
+@example([INF, -INF, NAN])
 def test_any_numbers_can_be_drawn(values):
     names = [str(i) for i in range(len(values))]
     page = _page(Bars("b", names, values, null=values), Heatmap("h", ["r"], names, [values]), Lines("l", names, {"s": values}),

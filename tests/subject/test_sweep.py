@@ -52,7 +52,7 @@ def entries_of(subject, inputs, stack=""):
     names = {s.name for s in subject.sites()}
     if site(0, "attn.z") in names:
         entries += [
-            ablate(site(0, "attn.z"), head=1, how="zero"), ablate(site(last, "attn.z"), head=[0, 2], position=-1),
+            ablate(site(0, "attn.z"), head=1, how="zero"), ablate(site(last, "attn.z"), head=[0, -1], position=-1),
             scale(site(last, "attn.v"), 0.5, head=0), steer(site(0, "attn.q"), noise(*subject.site(site(0, "attn.q")).shape)),
             [ablate(site(0, "attn.z"), head=0), ablate(site(last, "attn.z"), head=0), scale(site(0, "resid_mid"), 1.1)]
             if site(0, "resid_mid") in names else ablate(site(0, "attn.z"), unit=3),

@@ -158,6 +158,10 @@ def capture(subject: "Subject", trunk: Trunk, inputs: Inputs, positions: Tensor,
     return result
 
 
+#: What blocks call the cache that they are given.
+CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
+
+
 class _Cached(Inputs):
     """Inputs that also carry a cache object to the module."""
 
@@ -172,8 +176,7 @@ def _with_cache(inputs: Inputs, past: Any) -> Inputs:
 
 
 def _without_cache(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {k: (None if k in ("past_key_values", "past_key_value", "cache_params") else False if k == "use_cache" else v)
-            for k, v in kwargs.items()}
+    return {k: (None if k in CACHES else False if k == "use_cache" else v) for k, v in kwargs.items()}
 
 
 class PrefixCache:
@@ -215,7 +218,7 @@ def replay_block(
     length = hidden.shape[1] + start
     kwargs = {k: fit(v, rows, times, start, length) for k, v in call.items()}
     if prefix is not None:
-        kwargs["past_key_values"] = prefix
+        kwargs[next((name for name in CACHES if name in kwargs), CACHES[0])] = prefix
         if kwargs.get("attention_mask") is None:
             kwargs["attention_mask"] = causal_mask(hidden, start)
     output = block(hidden, **kwargs)

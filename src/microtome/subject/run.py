@@ -188,7 +188,7 @@ def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
     if edit.op == "clean":
         value = clean
     elif edit.op == "resample":
-        value = clean[derangement(clean.shape[0], edit.seed)]
+        value = _resampled(clean, site, inputs, edit.seed)
     else:
         axes = site.axes_of(clean)
         if "position" in axes and axes[:2] == ("batch", "position"):
@@ -199,6 +199,18 @@ def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
         else:
             value = clean.mean(dim=0, keepdim=True).expand_as(clean)
     return replace(edit, op="set", value=value)
+
+
+def _resampled(clean: Tensor, site: Site, inputs: Inputs, seed: int) -> Tensor:
+    """Each example with the values of another, token by token; a longer one gets the other's last token for the rest."""
+    other = derangement(clean.shape[0], seed)
+    if site.axes_of(clean)[:2] != ("batch", "position") or inputs.mask is None:
+        return clean[other]
+    frame = inputs.frame_of(site).fitted(*clean.shape[:2])
+    place = torch.arange(clean.shape[1]) - frame.start[:, None]
+    length = (frame.stop - frame.start)[other][:, None]
+    column = frame.start[other][:, None] + place.clamp(min=0).minimum(length - 1)
+    return clean[other[:, None], column]
 
 
 def _real(clean: Tensor, axes: tuple[str, ...], site: Site, inputs: Inputs) -> Tensor | None:

@@ -205,7 +205,7 @@ class _Engine:
 
     def run(self, entries: list[_Entry]) -> tuple[Tensor | None, str]:
         """Values [entries, n], and why they cannot be used ("" where they agree with full forwards)."""
-        values = torch.empty(len(entries), self.rows)
+        values = torch.empty(len(entries), self.rows, dtype=self.base.logits.dtype)
         try:
             for group in self.chunks(entries):
                 waves, _ = shrink_on_oom(self.wave, group, len(group))

@@ -1,5 +1,6 @@
 """Series over a common axis, with bands."""
 
+import sys
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -56,7 +57,7 @@ def plot(block: Lines) -> Plot:
     everything = [v for s in block.series.values() for v in s] + [v for b in bands.values() for pair in b for v in pair]
     low, high = extent(everything) or (0.0, 1.0)
     margin = 0.05 * (high - low)
-    bottom, top = (low - margin, high + margin) if margin < float("inf") else (low, high)
+    bottom, top = max(low - margin, -sys.float_info.max), min(high + margin, sys.float_info.max)
     across, up = Scale(0, max(count - 1, 1), start=20, end=WIDTH - 20), Scale(bottom, top, start=HEIGHT, end=0)
     marks = ticks(bottom, top)
     parts = [line("zero" if m == 0 else "gridline", 0, up(m), WIDTH, up(m)) for m in marks]
