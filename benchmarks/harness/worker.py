@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import memory  # noqa: E402
+from harness import memory
 
 LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight")
 

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import numpy as np
 import torch
-
 from harness.work import Work
+
 from sides import data
 
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 import torch
-
 from harness.work import Work
+
 from sides import data
 
 

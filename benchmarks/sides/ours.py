@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from harness.work import Work
+
 from sides import data
 
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from harness.work import Work
+from torch import Tensor
 
 
 def start(settings: dict) -> tuple[Tensor, Tensor]:

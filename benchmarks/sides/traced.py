@@ -1,6 +1,7 @@
 """nnsight: a trace of the unmodified model."""
 
 from harness.work import Work
+
 from sides import data
 
 

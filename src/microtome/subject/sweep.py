@@ -20,6 +20,7 @@ from microtome.subject.bind import Metric
 from microtome.subject.edit import Edit
 from microtome.subject.hooks import Placed, Tap, attached
 from microtome.subject.inputs import Inputs
+from microtome.subject.narrow import last_mlp, narrowed
 from microtome.subject.replay import Capture, PrefixCache, capture, head_of, main_trunk, replay_block, tail
 from microtome.subject.run import bind_edits, logits_of
 
@@ -153,6 +154,7 @@ class _Engine:
     ) -> None:
         self.subject, self.trunk, self.inputs, self.base, self.metric = subject, trunk, inputs, base, metric
         self.blocks = list(subject.module.get_submodule(trunk.blocks))  # type: ignore[arg-type]
+        self.last_mlp = last_mlp(subject, trunk)
         self.finish = _reader(subject, metric)
         self.rows, self.length = len(inputs), inputs.main.shape[1]
         widest = 4 * max(trunk.dims.d_mlp, trunk.dims.d_model) + self.length * max(1, trunk.dims.heads)
@@ -178,6 +180,7 @@ class _Engine:
         start, n = group[0].start, self.rows
         prefix = PrefixCache(self.base.keys, self.base.values, start) if start and self.base.keys else None  # type: ignore[arg-type]
         frame = self.inputs.frame.window(start, self.length - start)
+        columns = (self.metric.positions - start).to(self.base.hidden[0].device).repeat(len(group))  # type: ignore[union-attr]
         hidden, active = None, 0
         with torch.no_grad():
             for l in range(group[ordered[0]].block, len(self.blocks)):
@@ -193,14 +196,13 @@ class _Engine:
                         site, k = self.subject.site(edit.site), slot[id(group[i])]
                         placed.append(Placed(edit, slice(k * n, (k + 1) * n), Count()))
                         taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
-                with attached(self.subject.module, list(taps.values()), lambda site: frame):
+                mlp = self.last_mlp if l == len(self.blocks) - 1 else None
+                with attached(self.subject.module, list(taps.values()), lambda site: frame), narrowed(mlp, columns):
                     hidden = replay_block(self.blocks[l], self.base.calls[l], hidden, n, start, prefix)  # type: ignore[arg-type]
                 _refuse_idle(placed)
                 self.forwards += active * (self.length - start) / self.length / len(self.blocks)
-            copies = len(group)
-            columns = (self.metric.positions - start).to(hidden.device).repeat(copies)  # type: ignore[union-attr]
             final = hidden[torch.arange(len(hidden), device=hidden.device), columns]  # type: ignore[index]
-            values = self.finish(final.view(copies, n, -1)).cpu()
+            values = self.finish(final.view(len(group), n, -1)).cpu()
         return values[[slot[id(e)] for e in group]]
 
     def run(self, entries: list[_Entry]) -> tuple[Tensor | None, str]:

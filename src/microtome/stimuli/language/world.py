@@ -139,7 +139,7 @@ def properties() -> list[str]:
     return sorted({*LEXICAL, *FACT_WORDS, *(p for b in BEHAVIOURS.values() for p in b.properties)})
 
 
-def vocabulary(sample: int = 20000) -> list[str]:
+def vocabulary(sample: int = 5000) -> list[str]:
     """All words of the world, sorted: the classes, and what `sample` documents say."""
     words = {word for words in (*LEXICAL.values(), *FACT_WORDS.values()) for word in words}
     for _, document in documents(sample, seed=0):
