@@ -53,7 +53,7 @@ class Worker:
         python = interpreter(side.peer)
         if not python.exists():
             raise NotMeasured(INSTALL)
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [str(python), str(HERE / "harness" / "worker.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment(threads),

@@ -122,7 +122,7 @@ def _time(benchmark: Benchmark, workers: dict[str, Worker], rows: dict[str, dict
         _each(alive, rows, once)
         for name in set(workers) - set(alive):
             del workers[name]
-    for name, worker in workers.items():
+    for name in workers:
         rows[name] |= {"rounds": len(walls[name]), "time": statistics.summary(walls[name])}
         rows[name] |= {"cpu": statistics.summary(cpus[name]), "growth": max(0, rows[name]["peak"] - rows[name]["resident"])}
         if "microtome" in workers and name != "microtome":

@@ -22,9 +22,9 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _table(case: dict[str, Any], unit: str) -> list[str]:
-    heads = [f"Side | Time per {unit} (quartiles) | Time / microtome's | CPU time / microtome's | Peak memory | Difference | Note"]
-    body = [_row(row) for row in case["rows"]]
-    return [f"| {heads[0]} |", "|---|---:|---:|---:|---:|---:|---|", *body]
+    ratios = [f"{kind} / microtome's" for kind in ("Time", "CPU time")]
+    heads = ["Side", f"Time per {unit} (quartiles)", *ratios, "Peak memory", "Difference", "Note"]
+    return [_cells(heads), "|---|---:|---:|---:|---:|---:|---|", *(_row(row) for row in case["rows"])]
 
 
 def _row(row: dict[str, Any]) -> str:

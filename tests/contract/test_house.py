@@ -21,6 +21,8 @@ OPTIONS, LINES, METHODS, SHARE = 8, 250, 20, 0.25
 VARIADIC = {
     "from_parts": "the storage protocol of bases; `about` goes from a file to the constructor, never from a user",
     "PrefixCache.update": "the signature that transformers calls",
+    "cli/command.py: command": "options of Typer.command, which checks them",
+    "Root.main": "the signature that click calls",
     "RecordedOnly.run": "raises NotEditable whatever is asked",
 }
 HEAVY = ("transformers", "pyarrow", "matplotlib", "plotly", "starlette", "sklearn", "pandas.plotting", "datasets")

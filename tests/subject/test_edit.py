@@ -51,7 +51,7 @@ def make(kind, site, source, position):
         return steer(site, source[0, 0], position=position)
     return {
         "zero": lambda: ablate(site, how="zero", position=position), "scale": lambda: scale(site, -1.5, position=position),
-        "patch": lambda: patch(site, source, position=position), "call": lambda: replace_with(site, torch.sin, position=position),
+        "patch": lambda: patch(site, source, position=position), "call": lambda: replace_with(site, torch.sin, position=position),  # noqa: E501
         "clamp": lambda: clamp(site, low=-0.1, high=0.2, position=position),
     }[kind]()  # fmt: skip
 
@@ -154,7 +154,10 @@ def bases(width, site):
     yield Linear(site, q)
     yield Linear(site, q[:, :5], offset=noise(width, seed=4))
     yield Linear(site, noise(width, 3 * width, seed=5))
-    yield SparseDictionary(site, noise(width, 40, seed=6), noise(40), noise(40, width, seed=7), noise(width), k=4)
+    yield SparseDictionary(
+        site, W_enc=noise(width, 40, seed=6), b_enc=noise(40), W_dec=noise(40, width, seed=7), b_dec=noise(width),
+        activation="topk", k=4,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("site", ["blocks.0.resid_post", "blocks.0.attn.z", "blocks.0.mlp.hidden"])
@@ -218,8 +221,8 @@ def test_a_latents_mean_is_the_mean_of_the_latent(models):
         (ablate("blocks.0.attn.z", head=4), SiteError, "head 4 does not exist.*0..3"),
         (ablate("blocks.0.attn.z", head=-5), SiteError, "head -5 does not exist"),
         (ablate("blocks.0.mlp.hidden", unit=48), SiteError, "unit 48 does not exist"),
-        (ablate("blocks.0.resid_post", basis=Linear("blocks.0.resid_post", torch.eye(32)[:, :3]), unit=3), SiteError, "coordinate 3"),
-        (scale("blocks.0.resid_post", 2.0, basis=Linear("blocks.1.resid_post", torch.eye(32))), SubjectMismatch, "belongs to site"),
+        (ablate("blocks.0.resid_post", basis=Linear("blocks.0.resid_post", torch.eye(32)[:, :3]), unit=3), SiteError, "coordinate 3"),  # noqa: E501
+        (scale("blocks.0.resid_post", 2.0, basis=Linear("blocks.1.resid_post", torch.eye(32))), SubjectMismatch, "belongs to site"),  # noqa: E501
         (scale("blocks.0.resid_post", 2.0, basis=Linear("blocks.0.resid_post", torch.eye(31))), ShapeError, "takes tensors"),
         (ablate("blocks.0.resid_pots"), SiteError, "resid_post"),
     ],

@@ -17,7 +17,7 @@ def test_other_names_are_the_same_sites():
         "blocks.0.attn.hook_z": "blocks.0.attn.z",
         "blocks.0.mlp.hook_post": "blocks.0.mlp.hidden",
         "hook_embed": "embed",
-        "model.layers.0.mlp": "blocks.0.mlp.out",
+        "model.layers.0.mlp.down_proj": "blocks.0.mlp.out",
     }
     run = subject.run(inputs, record=list(pairs))
     plain = subject.run(inputs, record=list(pairs.values()))
@@ -182,7 +182,9 @@ def test_an_edited_gate_does_what_the_recurrence_says():
     rnn = subject.module.rnn
     for t in range(5):
         with torch.no_grad():
-            i, _, g, o = (x[:, t] @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + hidden @ rnn.weight_hh_l0.T + rnn.bias_hh_l0).chunk(4, -1)
+            i, _, g, o = (x[:, t] @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + hidden @ rnn.weight_hh_l0.T + rnn.bias_hh_l0).chunk(
+                4, -1
+            )
         cell = i.sigmoid() * g.tanh()  # a shut forget gate: nothing is kept
         hidden = o.sigmoid() * cell.tanh()
         torch.testing.assert_close(shut[:, t], cell, atol=1e-6, rtol=1e-6)

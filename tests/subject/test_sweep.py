@@ -43,7 +43,10 @@ def entries_of(subject, inputs, stack=""):
         scale(site(last, "resid_post"), 1.5, position=-1),
         ablate(site(0, "resid_pre"), position=own),
         ablate(site(last, "resid_pre"), how="resample"),
-        [steer(site(0, "resid_pre"), noise(stream.shape[-1], seed=2), position=3), ablate(site(last, "resid_post"), position=1)],
+        [
+            steer(site(0, "resid_pre"), noise(stream.shape[-1], seed=2), position=3),
+            ablate(site(last, "resid_post"), position=1),
+        ],
         [scale(site(0, "resid_post"), 2.0, position=0), clamp(site(0, "resid_post"), high=0.5, position=0)],
         replace_with(site(0, "resid_post"), torch.tanh, position=1),
     ]

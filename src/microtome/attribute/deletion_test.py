@@ -84,7 +84,7 @@ def deletion_test(
     return Finding(
         f"the places that {attribution.method} points at carry '{task.name}'",
         estimate=Estimate(value, min(found.low, value), max(found.high, value), n=len(drops[0]),
-                          unit=f"{bound.metric.name} lost", method=found.method),
+                          unit="nats lost" if bound.metric.name.startswith("log") else "probability lost", method=found.method),
         nulls=(Null(f"{k} random places deleted", drops[1:].mean(axis=1), value, "greater"),), alpha=alpha,
         provenance=Provenance(subject=subject.fingerprint(), data=task.fingerprint(), seed=seed, forwards=swept.forwards),
     )  # fmt: skip

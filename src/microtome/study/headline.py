@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from microtome.attribute.deletion_test import deletion_test
-from microtome.attribute.gradient import gradient
+from microtome.attribute.integrated_gradients import integrated_gradients
 from microtome.decompose import topk_sae
 from microtome.decompose.data import FewRows
 from microtome.describe import predicate_explainer, token_texts
@@ -55,7 +55,8 @@ def headline(found: Material, seed: int = 0) -> dict[str, float]:
         out["patching"] = _largest(attribution_patching(subject, task, nodes=components(found), metric="logit_difference"))
     except Degenerate:  # clean and corrupt prompts give the same output: nothing can be carried
         out["patching"] = 0.0
-    told = deletion_test(subject, task, gradient(subject, task, times="input"), draws=4, seed=seed)
+    pointed = integrated_gradients(subject, task, baseline="mean" if task.kind == "image" else "corrupt", steps=4)
+    told = deletion_test(subject, task, pointed, draws=4, seed=seed)
     out["attribution"] = float(told.estimate.value - np.mean(told.nulls[0].statistics))  # type: ignore[union-attr]
     out = {name: value / spread for name, value in out.items()}
     sites = [*dict.fromkeys([*found.neurons, found.stream])]

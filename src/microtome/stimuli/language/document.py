@@ -89,8 +89,8 @@ class Draft:
         self._spans.append((name, start, len(self.words) if end is None else end))
         return self
 
-    def done(self, **labels: Any) -> Document:
-        """The finished document."""
+    def done(self, labels: dict[str, Any] | None = None) -> Document:
+        """The finished document, with truths about the whole of it."""
         return Document(
-            tuple(self.words), tuple(self._spans), tuple(self._answers), self._asked, dict(self._roles), labels
+            tuple(self.words), tuple(self._spans), tuple(self._answers), self._asked, dict(self._roles), labels or {}
         )

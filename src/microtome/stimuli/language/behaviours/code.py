@@ -44,7 +44,7 @@ def write(program: Program) -> Document:
         draft.ask(program.values[i], "code.value", asked=asked).say("" if program.listed else ".")
     draft.say(")" if program.listed and program.lisp else "")
     draft.mark("code.lisp" if program.lisp else "code.script", 0).mark("code", 0)
-    return draft.done(code="lisp" if program.lisp else "script")
+    return draft.done({"code": "lisp" if program.lisp else "script"})
 
 
 def alter(program: Program, random: np.random.Generator) -> Program:

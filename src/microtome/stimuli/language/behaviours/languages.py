@@ -49,7 +49,7 @@ def write_translation(scene: Translation) -> Document:
     draft.say(". velan :")
     for i, word in enumerate(scene.words):
         draft.ask(VELAN[word], asked=i == scene.asked)
-    return draft.mark("language.velan", len(draft.words) - len(scene.words)).say(".").done(language="both")
+    return draft.mark("language.velan", len(draft.words) - len(scene.words)).say(".").done({"language": "both"})
 
 
 def alter_translation(scene: Translation, random: np.random.Generator) -> Translation:
@@ -82,7 +82,7 @@ def write_mixed(scene: Mixed) -> Document:
         draft.mark("language.velan" if velan else "language.english", start)
         if i and velan != scene.velan[i - 1]:
             draft.mark("language.switch", start, start + 1)
-    return draft.say(".").done(language="mixed" if mixed else "velan" if scene.velan[0] else "english")
+    return draft.say(".").done({"language": "mixed" if mixed else "velan" if scene.velan[0] else "english"})
 
 
 BEHAVIOUR = Behaviour(

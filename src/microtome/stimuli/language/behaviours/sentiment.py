@@ -31,7 +31,7 @@ def write(review: Review) -> Document:
         draft.put((POSITIVE if review.positive != negated else NEGATIVE)[word], role="adjective").say(".")
     answer = "positive" if review.positive else "negative"
     draft.mark(f"review.{answer}", 0).say("verdict :").ask(answer)
-    return draft.say(".").done(sentiment=answer)
+    return draft.say(".").done({"sentiment": answer})
 
 
 def alter(review: Review, random: np.random.Generator) -> Review:

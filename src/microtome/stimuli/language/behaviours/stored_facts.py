@@ -68,7 +68,7 @@ def write_claim(claim: Claim) -> Document:
     true = COUNTRY_OF[claim.city] == claim.said
     draft = Draft().say("claim :").put(claim.city, "fact.entity", role="entity").say("is in")
     draft.put(claim.said, "claim.true" if true else "claim.false", role="said").say(". this is")
-    return draft.ask("true" if true else "false").say(".").done(truth=true)
+    return draft.ask("true" if true else "false").say(".").done({"truth": true})
 
 
 def alter_claim(claim: Claim, random: np.random.Generator) -> Claim:

@@ -29,7 +29,7 @@ def write(chapter: Chapter) -> Document:
     for template, first, second in chapter.sentences:
         draft.say(template.format(words[first], words[second]))
     draft.mark(f"about.{chapter.topic}", 0).say("topic :").ask(chapter.topic)
-    return draft.say(".").done(topic=chapter.topic)
+    return draft.say(".").done({"topic": chapter.topic})
 
 
 def alter(chapter: Chapter, random: np.random.Generator) -> Chapter:

@@ -32,7 +32,7 @@ def write(message: Message) -> Document:
         else:
             draft.say(word.format(name=message.name))
     draft.say(". label :").ask("toxic" if message.toxic else "polite")
-    return draft.say(".").done(toxic=message.toxic)
+    return draft.say(".").done({"toxic": message.toxic})
 
 
 def alter(message: Message, random: np.random.Generator) -> Message:
