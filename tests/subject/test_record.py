@@ -93,7 +93,7 @@ def test_images_carry_their_masks():
     subject, images = convolutional()
     mask = noise(3, 6, 6, seed=4) > 0
     data = Stimuli(images, masks={"thing": mask}, kind="image")
-    recording = subject.record(data, ["1"], batch=2)
+    recording = subject.record(data, ["1"])
     values = subject.run(images, record=["1"])["1"]
     assert torch.equal(recording.tensor(), values.permute(0, 2, 3, 1).reshape(-1, 6))
     assert recording.labels("thing").tolist() == mask.flatten().tolist()

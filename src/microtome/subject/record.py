@@ -43,7 +43,9 @@ def record(
     if not chosen:
         raise UsageError("record needs at least one site; see subject.sites().")
     source = Source(subject, data)
-    size = batch or (BATCH_TEXT if source.texts is not None else BATCH_TENSOR)
+    size = (BATCH_TEXT if source.texts is not None else BATCH_TENSOR) if batch is None else batch
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise UsageError(f"batch must be an int >= 1, got {batch!r}.")
 
     def rows_of(samples: range) -> tuple[dict[str, Tensor], dict[str, np.ndarray], dict[str, np.ndarray]]:
         inputs = source.batch(samples)
