@@ -12,17 +12,11 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """Most bytes ever in memory, since the start or since `forget_peak`.
+    """Most bytes ever in memory.
 
     Read from /proc, because the counter of getrusage is inherited from the parent process.
     """
     return _status("VmHWM") or _most()
-
-
-def forget_peak() -> None:
-    """Start the peak again from the present value, where the system can."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _status(name: str) -> int:

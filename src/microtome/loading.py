@@ -62,7 +62,7 @@ def load(
     if text.startswith("organism:"):
         return load_organism(text.removeprefix("organism:"), device=device)
     folder = Path(text)
-    if folder.is_dir():
+    if text and folder.is_dir():
         check_folder(folder, trust_remote_code)
     elif folder.is_absolute() or text.startswith(".") or text.count("/") != 1:
         raise UsageError(

@@ -14,14 +14,15 @@ from microtome.subject.subject import Subject
 
 def task(**changes):
     given = {
-        "name": "small", "clean": ["the cat sat on", "dogs saw the old", "a ball"], "corrupt": ["the ball sat on", "dogs saw the big", "a cat"],
+        "name": "small",
+        "clean": ["the cat sat on", "dogs saw the old", "a ball"], "corrupt": ["the ball sat on", "dogs saw the big", "a cat"],
         "answers": ["mat", "cat", "ran"], "wrong": ["ball", "dogs", "was"],
         "roles": {"subject": [(4, 7), (0, 4), (2, 6)], "verb": [(8, 11), (5, 8), ()]},
     }  # fmt: skip
     return Task(**{**given, **changes})
 
 
-@pytest.mark.parametrize("template", ["", "[BOS] $A", "[BOS] $A [EOS]"])
+@pytest.mark.parametrize("template", ["", "[BOS] $A"])
 def test_answers_positions_and_roles(template):
     tokenizer = words(template)
     subject, given = speaker(tokenizer), task()
@@ -41,7 +42,8 @@ def test_answers_positions_and_roles(template):
     torch.testing.assert_close(bound.metric(subject.run(bound.inputs, logits=bound.metric.positions).logits[:, 0]), expected)
     part = bound[1:]
     assert len(part) == 2
-    torch.testing.assert_close(part.metric(part.metric.read(subject.run(part.inputs).logits)), expected[1:], atol=1e-5, rtol=1e-4)
+    again = part.metric(part.metric.read(subject.run(part.inputs).logits))
+    torch.testing.assert_close(again, expected[1:], atol=1e-5, rtol=1e-4)
     twice = bound.metric.repeat(2)
     torch.testing.assert_close(twice(torch.cat([rows, rows])), expected.repeat(2))
 
@@ -65,7 +67,9 @@ def test_what_cannot_be_bound_is_refused():
     with pytest.raises(TokenizerError, match="not a single token"):
         subject.bind(task(answers=["unheard", "cat", "ran"]))
     with pytest.raises(TokenizerError, match="not a single token"):
-        speaker(letters()).bind(task())
+        speaker(letters()).bind(task(corrupt=task().clean))
+    with pytest.raises(TokenizerError, match="ends every text with its end token"):
+        speaker(words("$A [EOS]")).bind(task())
     with pytest.raises(ShapeError, match="different token counts"):
         subject.bind(task(corrupt=["the ball sat on it", "dogs saw the big", "a cat"]))
     with pytest.raises(UsageError, match="no metric 'accuracy_of_mind'"):

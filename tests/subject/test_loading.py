@@ -64,7 +64,8 @@ def test_users_who_silenced_transformers_stay_silent(folder):
 
 def test_a_whole_process_is_silent(folder):
     code = f"import microtome as mt; mt.load({str(folder)!r})"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=offline)
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
@@ -148,7 +149,7 @@ def test_names_that_mean_nothing_are_refused(name, words):
 
 def test_a_hub_id_offline_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UsageError, match="cannot be reached.*give a folder"):
+    with pytest.raises(UsageError, match=r"cannot be reached.*give a folder"):
         mt.load("nobody-at-all/no-such-model")
 
 

@@ -63,7 +63,7 @@ def test_labels_follow_the_characters(make, template):
     recording = subject.record(data, [SITES[0]], batch=2)
     assert recording.properties == ["cat", "red", "the"]
     row = 0
-    for i, text in enumerate(TEXTS):
+    for text in TEXTS:
         pieces, at = [], 0
         for token in tokenizer(text)["input_ids"]:
             if tokenizer.convert_ids_to_tokens(token) in ("[BOS]", "[EOS]"):
@@ -97,7 +97,8 @@ def test_images_carry_their_masks():
     values = subject.run(images, record=["1"])["1"]
     assert torch.equal(recording.tensor(), values.permute(0, 2, 3, 1).reshape(-1, 6))
     assert recording.labels("thing").tolist() == mask.flatten().tolist()
-    assert recording.index[["sample", "y", "x"]].to_numpy().tolist() == [[i, y, x] for i in range(3) for y in range(6) for x in range(6)]
+    places = [[i, y, x] for i in range(3) for y in range(6) for x in range(6)]
+    assert recording.index[["sample", "y", "x"]].to_numpy().tolist() == places
     smaller = subject.record(data, ["3"])
     pooled = nn.functional.adaptive_avg_pool2d(mask[:, None].float(), (4, 4)) >= 0.5
     assert smaller.labels("thing").tolist() == pooled.flatten().tolist()

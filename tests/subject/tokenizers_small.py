@@ -3,7 +3,10 @@
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-WORDS = "the a cat dogs red ball sat on mat saw big old and then it is was ran".split()
+WORDS = [
+    *("the", "a", "cat", "dogs", "red", "ball", "sat", "on", "mat"),
+    *("saw", "big", "old", "and", "then", "it", "is", "was", "ran"),
+]
 SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
 
 
@@ -29,6 +32,7 @@ def letters(template: str = "", **options) -> PreTrainedTokenizerFast:
 
 def _wrapped(core, template, **options):
     if template:
-        core.post_processor = processors.TemplateProcessing(single=template, special_tokens=[(s, i) for i, s in enumerate(SPECIAL)])
+        special = [(s, i) for i, s in enumerate(SPECIAL)]
+        core.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
     given = {"pad_token": "[PAD]", "bos_token": "[BOS]", "eos_token": "[EOS]", "unk_token": "[UNK]", **options}
     return PreTrainedTokenizerFast(tokenizer_object=core, **{k: v for k, v in given.items() if v is not None})

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from microtome.cli import given, options
 from microtome.cli.answer import Answer, findings_grid, findings_json
 from microtome.cli.command import command, keeps
 from microtome.cli.streams import log
+
+#: Parameters below which a network is run on one thread unless OMP_NUM_THREADS says otherwise.
+SMALL = 10_000_000
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +59,7 @@ def study(
     from microtome.study import study as run
 
     named = given.subject(subject, device)
+    _few_threads(named)
     if randomise is not None:
         named = named.twin(randomise, seed=given.beyond(twins, seed))  # not one of the twins that it is compared with
     folder = out or default_folder(subject, randomise)
@@ -111,3 +115,13 @@ def default_folder(subject: str, randomise: str | None) -> Path:
     short = re.sub(r"[^A-Za-z0-9_.-]+", "-", subject.removeprefix("organism:").rstrip("/").rpartition("/")[2]).strip("-.")
     parts = ["microtome-study", "" if subject == options.DEFAULT else short, randomise or ""]
     return Path("-".join(p for p in parts if p))
+
+
+def _few_threads(subject: Any) -> None:
+    """One thread for a small network: handing its small products to several costs more than it saves."""
+    import os
+
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ and sum(p.numel() for p in subject.module.parameters()) < SMALL:
+        torch.set_num_threads(1)

@@ -139,17 +139,23 @@ def answer_ids(subject: "Subject", prompts: Sequence[str], answers: Sequence[str
     TokenizerError
         When an answer is not exactly one token in its context.
     """
-    cache: dict[str, int] = {}
+    cache: dict[tuple[str, str], int] = {}
     found = []
     for prompt, answer in zip(prompts, answers):
-        if answer not in cache:
-            cache[answer] = _one_token(subject.tokenizer, prompt, answer)
-        found.append(cache[answer])
+        key = (prompt.rpartition(" ")[2], answer)  # how an answer is cut depends on the word it follows
+        if key not in cache:
+            cache[key] = _one_token(subject.tokenizer, prompt, answer)
+        found.append(cache[key])
     return torch.tensor(found)
 
 
 def _one_token(tokenizer, prompt: str, answer: str) -> int:
     before = tokenizer(prompt)["input_ids"]
+    if before and before[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id:
+        raise TokenizerError(
+            "the tokenizer ends every text with its end token, so no answer can follow a prompt. "
+            "Load it without: AutoTokenizer.from_pretrained(..., add_eos_token=False), and wrap: mt.Subject(module, tokenizer)."
+        )
     for glue in ("", " "):
         if glue and answer[:1].isspace():
             continue

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from microtome.engine import shrink_on_oom
-from microtome.errors import EditTouchedNothing, MicrotomeError, UsageError
+from microtome.errors import MicrotomeError, UsageError
 from microtome.subject.apply import Count
 from microtome.subject.architecture import Trunk
 from microtome.subject.bind import Metric
@@ -21,8 +21,9 @@ from microtome.subject.edit import Edit
 from microtome.subject.hooks import Placed, Tap, attached
 from microtome.subject.inputs import Inputs
 from microtome.subject.narrow import last_mlp, narrowed
-from microtome.subject.replay import Capture, PrefixCache, capture, head_of, main_trunk, replay_block, tail
+from microtome.subject.replay import Capture, PrefixCache, capture, head_of, main_trunk, replay_block
 from microtome.subject.run import bind_edits, logits_of
+from microtome.subject.sweep_values import full_values, reader, refuse_untouched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Largest difference, relative to the spread of the metric, that replay may have from a full forward.
 TOLERANCE = 1e-3
+#: Bytes of stacked activations on a CPU. Larger tensors leave the caches, and the allocator hands the memory of each back to
+#: the system and takes it again: a quarter of the time at 128 tokens.
+CPU_STACK = 16 * 2**20
 
 
 @dataclass
@@ -155,11 +159,12 @@ class _Engine:
         self.subject, self.trunk, self.inputs, self.base, self.metric = subject, trunk, inputs, base, metric
         self.blocks = list(subject.module.get_submodule(trunk.blocks))  # type: ignore[arg-type]
         self.last_mlp = last_mlp(subject, trunk)
-        self.finish = _reader(subject, metric)
+        self.finish = reader(subject, metric)
         self.rows, self.length = len(inputs), inputs.main.shape[1]
         widest = 4 * max(trunk.dims.d_mlp, trunk.dims.d_model) + self.length * max(1, trunk.dims.heads)
         self.per_copy = self.rows * widest * base.hidden[0].element_size()
-        self.memory, self.forwards = memory, 1.0
+        on_cpu = base.hidden[0].device.type == "cpu"
+        self.memory, self.forwards = min(memory, CPU_STACK) if on_cpu else memory, 1.0
 
     def chunks(self, entries: list[_Entry]) -> list[list[_Entry]]:
         """Entries with one start position, later blocks together, as many as the memory holds."""
@@ -199,7 +204,7 @@ class _Engine:
                 mlp = self.last_mlp if l == len(self.blocks) - 1 else None
                 with attached(self.subject.module, list(taps.values()), lambda site: frame), narrowed(mlp, columns):
                     hidden = replay_block(self.blocks[l], self.base.calls[l], hidden, n, start, prefix)  # type: ignore[arg-type]
-                _refuse_idle(placed)
+                refuse_untouched(placed)
                 self.forwards += active * (self.length - start) / self.length / len(self.blocks)
             final = hidden[torch.arange(len(hidden), device=hidden.device), columns]  # type: ignore[index]
             values = self.finish(final.view(len(group), n, -1)).cpu()
@@ -229,53 +234,12 @@ class _Engine:
         spread = max(float((self.base.logits.max() - self.base.logits.min()).abs()), 1e-6)
         worst = 0.0
         for entry in {e.index: e for e in chosen}.values():
-            slow = _values(self.subject, self.inputs, [entry.edits], self.metric)[0]
+            slow = full_values(self.subject, self.inputs, [entry.edits], self.metric)[0]
             self.forwards += 1
             differ = (values[entry.index] - slow).abs()
             differ[values[entry.index].isnan() & slow.isnan()] = 0.0
             worst = max(worst, float(differ.nan_to_num(torch.inf).max()) / spread)
         return worst
-
-
-def _reader(subject: "Subject", metric: Metric):
-    """From final residual vectors [copies, n, d] to metric values [copies, n], without full logits where possible."""
-    from microtome.stimuli.metrics import logit_difference
-
-    trunk, head = main_trunk(subject), head_of(subject)
-    capped = trunk.stack.cap and getattr(subject.module.config, trunk.stack.cap, None)  # type: ignore[union-attr]
-    if metric.function is logit_difference and isinstance(head, nn.Linear) and not capped:
-        finish = trunk.finish(subject.module)  # type: ignore[union-attr]
-        a, w = metric.answers.to(head.weight.device), metric.wrong.to(head.weight.device)
-        direction = head.weight[a] - head.weight[w]
-        bias = head.bias[a] - head.bias[w] if head.bias is not None else 0.0
-        return lambda final: (finish(final) * direction).sum(-1) + bias
-    logits = tail(subject)
-    return lambda final: torch.stack([metric(logits(copy)) for copy in final])
-
-
-def _refuse_idle(placed: Sequence[Placed]) -> None:
-    for p in placed:
-        if p.count is not None and p.count.touched == 0:
-            raise EditTouchedNothing(f"{p.edit} addressed no cell in the sweep: check its site and positions.")
-
-
-def _values(subject: "Subject", inputs: Inputs, sets: Sequence[tuple[Edit, ...]], metric: Metric) -> Tensor:
-    """Metric values [entries, n] by full forwards of stacked copies."""
-    n = len(inputs)
-    stacked = inputs.repeat(len(sets))
-    taps: dict[str, Tap] = {}
-    placed = []
-    for k, edits in enumerate(sets):
-        for edit in edits:
-            site = subject.site(edit.site)
-            placed.append(Placed(edit, slice(k * n, (k + 1) * n) if len(sets) > 1 else None, Count()))
-            taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
-    with torch.no_grad(), attached(subject.module, list(taps.values()), inputs.frame_of):
-        logits = logits_of(subject.call(stacked, "all" if metric.positions is None else metric.positions.repeat(len(sets))))
-    _refuse_idle(placed)
-    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
-    per = logits.view(len(sets), n, *logits.shape[1:])
-    return torch.stack([metric(metric.read(copy)) for copy in per]).cpu()
 
 
 def _full(
@@ -288,6 +252,6 @@ def _full(
     base = metric(metric.read(logits)).cpu()
     size = sum(v.numel() * v.element_size() for v in inputs.tensors.values()) * 64
     room = int(max(1, min(64, memory // max(1, size))))
-    values = torch.cat(shrink_on_oom(lambda part: _values(subject, inputs, part, metric), sets, room)[0])
+    values = torch.cat(shrink_on_oom(lambda part: full_values(subject, inputs, part, metric), sets, room)[0])
     return Sweep(sets, values, base, 1.0 + len(sets), False, note)
 

@@ -1,0 +1,6 @@
+"""The trust tests use the small models of the subject tests."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "subject")]
