@@ -1,7 +1,6 @@
 """Safetensors files: a checked header, memory-mapped values, the same bytes for the same tensors."""
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 from microtome.errors import FormatError, ShapeError, StorageError, UsageError, nearest
 from microtome.io.atomic import Written, atomic_write
 from microtome.io.jsonfile import dump_json, parse_json
+from microtome.io.layout import DTYPES, code_of, dense, memory_of
 from microtome.io.paths import opened, regular_file
 
 if TYPE_CHECKING:
     import torch
 
 MAX_HEADER = 8 << 20
-#: Codes of the format and names of torch's dtypes, in the order in which the safetensors library lays tensors out: wide
-#: types first, so that every tensor starts at a multiple of its element size.
-DTYPES = {
-    "U64": "uint64", "I64": "int64", "F64": "float64", "C64": "complex64", "F32": "float32", "U32": "uint32",
-    "I32": "int32", "BF16": "bfloat16", "F16": "float16", "U16": "uint16", "I16": "int16",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I8": "int8", "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:
@@ -186,37 +178,6 @@ def read_tensors(path: str | os.PathLike) -> dict[str, "torch.Tensor"]:
         return {name: file.get(name) for name in names}
 
 
-def _dense(name: str, tensor: Any) -> "torch.Tensor":
-    """The tensor on the CPU in one piece; its own memory where it already lies so."""
-    import torch
-
-    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_meta:
-        raise UsageError(
-            f"cannot write {name!r}: a dense tensor with values is needed, got {type(tensor).__name__}. "
-            "Use .to_dense(), or torch.as_tensor for an array."
-        )
-    return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-
-
-def _code(name: str, tensor: "torch.Tensor") -> str:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    for code, known in DTYPES.items():
-        if known == dtype:
-            return code
-    raise UsageError(f"cannot write {name!r}: safetensors has no {dtype}. Convert it first, e.g. with .to(torch.float32).")
-
-
-def _memory(tensor: "torch.Tensor") -> memoryview:
-    """The bytes of a dense tensor, little-endian as the format wants them, not copied."""
-    import torch
-
-    values = tensor.reshape(-1).view(torch.uint8).numpy()
-    if sys.byteorder == "big":
-        size = tensor.element_size() // (2 if tensor.is_complex() else 1)
-        values = values.reshape(-1, size)[:, ::-1].copy().reshape(-1)
-    return memoryview(values)
-
-
 def write_tensors(
     path: str | os.PathLike, tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str] | None = None
 ) -> Written:
@@ -243,12 +204,12 @@ def write_tensors(
     UsageError
         A value is not a dense tensor, or metadata is not text.
     """
-    ready = {name: _dense(name, tensors[name]) for name in sorted(tensors)}
+    ready = {name: dense(name, tensors[name]) for name in sorted(tensors)}
     notes = dict(metadata or {})
     if not all(isinstance(key, str) and isinstance(value, str) for key, value in notes.items()):
         raise UsageError("metadata must map text to text. Use str(value) or JSON text.")
     header: dict[str, Any] = {"__metadata__": notes} if notes else {}
-    codes = {name: _code(name, tensor) for name, tensor in ready.items()}
+    codes = {name: code_of(name, tensor) for name, tensor in ready.items()}
     order, end = sorted(ready, key=lambda name: (list(DTYPES).index(codes[name]), name)), 0
     for name in order:
         tensor, start = ready[name], end
@@ -259,6 +220,6 @@ def write_tensors(
     with atomic_write(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            file.write(_memory(ready[name]))
+            file.write(memory_of(ready[name]))
     assert file.written is not None
     return file.written

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from microtome.errors import SiteError, UsageError
-from microtome.subject.architecture import Trunk
+from microtome.subject.architecture import Trunk, submodule
 from microtome.subject.hooks import first_input
 from microtome.subject.inputs import Inputs
 from microtome.subject.site import Site
@@ -27,22 +27,14 @@ if TYPE_CHECKING:
 
 def main_trunk(subject: "Subject") -> Trunk | None:
     """The stack that feeds the head: the last one with a head (the decoder), or the only one."""
-    headed = [t for t in subject.trunks if t.stack.head and _exists(subject, t.path(t.stack.head))]
+    headed = [t for t in subject.trunks if t.stack.head and submodule(subject.module, t.path(t.stack.head)) is not None]
     return (headed or subject.trunks or [None])[-1]
-
-
-def _exists(subject: "Subject", path: str) -> bool:
-    try:
-        subject.module.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
 
 
 def head_of(subject: "Subject") -> nn.Module | None:
     """The module that gives logits, or None."""
     trunk = main_trunk(subject)
-    if trunk is None or not trunk.stack.head or not _exists(subject, trunk.path(trunk.stack.head)):
+    if trunk is None or not trunk.stack.head or submodule(subject.module, trunk.path(trunk.stack.head)) is None:
         return None
     return subject.module.get_submodule(trunk.path(trunk.stack.head))
 

@@ -255,7 +255,7 @@ class Subject:
         data: "Stimuli | Sequence[str] | Inputs | Tensor",
         sites: Sequence[str],
         *,
-        positions: Literal["all", "last"] = "all",
+        positions: Literal["all", "last", "mean"] = "all",
         batch: int | None = None,
         to: "str | Path | None" = None,
         dtype: torch.dtype | None = None,
@@ -266,8 +266,8 @@ class Subject:
         ----------
         data : Stimuli, texts, Inputs or tensor
         sites : sequence of site names
-        positions : {"all", "last"}
-            Every real token (or place of an image), or the last token of each sample.
+        positions : {"all", "last", "mean"}
+            Every real token (or place of an image), the last token of each sample, or the mean over its tokens (places).
         batch : int, optional
             Samples per forward; halved by itself when memory runs out.
         to : path, optional

@@ -107,7 +107,7 @@ def sweep(
     why = _why_not(subject, trunk, bound, metric)
     if why or trunk is None:
         return _full(subject, inputs, bound, metric, memory, why)
-    reuse = (trunk.stack.causal and inputs.mask is None) or (trunk.stack.causal and _right_padded(inputs))
+    reuse = trunk.stack.causal and bool((inputs.frame.start == 0).all())
     entries = [_entry(subject, i, s, inputs, reuse) for i, s in enumerate(bound)]
     reuse = reuse and any(e.start > 0 for e in entries)
     base = capture(subject, trunk, inputs, metric.positions, cache=reuse)  # type: ignore[arg-type]
@@ -123,10 +123,6 @@ def sweep(
     if why or values is None:
         return _full(subject, inputs, bound, metric, memory, why)
     return Sweep(bound, values, metric(base.logits).cpu(), engine.forwards, True)
-
-
-def _right_padded(inputs: Inputs) -> bool:
-    return bool((inputs.frame.start == 0).all())
 
 
 def _why_not(subject: "Subject", trunk: Trunk | None, sets: Sequence[tuple[Edit, ...]], metric: Metric) -> str:
