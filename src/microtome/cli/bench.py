@@ -12,7 +12,7 @@ from microtome.cli.command import command, keeps
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "bench", examples=("microtome bench", "microtome bench -- --only sweep"))(bench)
+    command(app, "bench", examples=("microtome bench", "microtome bench -- sweep_layer_head"))(bench)
 
 
 def bench(
