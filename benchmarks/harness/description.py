@@ -85,6 +85,9 @@ class Benchmark:
         Outputs are compared with those of the first side.
     warmup, rounds : int
         Calls before, and most rounds of timed calls; in each round every side is called once, in turn.
+    processes : int
+        How often the sides are started anew, the rounds shared among them: the place of its tensors in memory makes one
+        process of the same code up to a fifth slower than another.
     seconds : float
         No new round begins after this long, once three are made.
     tolerance : float
@@ -100,6 +103,7 @@ class Benchmark:
     targets: tuple[Target, ...]
     warmup: int = 3
     rounds: int = 10
+    processes: int = 3
     seconds: float = 120.0
     tolerance: float = 1e-4
     notes: tuple[str, ...] = ()

@@ -39,19 +39,25 @@ def _case(benchmark: Benchmark, case: Case, quick: bool) -> dict[str, Any]:
     if "vocabulary" in settings:
         settings["model"] = str(model_folder(settings["vocabulary"]))
     rows = {side.name: {"side": side.name, "status": "ok"} for side in benchmark.sides}
-    workers: dict[str, Worker] = {}
-    try:
-        for side in benchmark.sides:
-            own = side if not quick else Side(side.name, side.work, side.peer, _small(side, settings), side.compared)
-            _start(own, settings, workers, rows[side.name])
-        warmup = min(1, benchmark.warmup) if quick else benchmark.warmup
-        _each(workers, rows, lambda name, worker: [worker.once() for _ in range(warmup)])
-        if warmup:
-            _compare(benchmark, workers, rows)
-        times = _time(benchmark, workers, rows, 1 if quick else benchmark.rounds)
-    finally:
-        for worker in workers.values():
-            worker.close()
+    walls: dict[str, list[float]] = {side.name: [] for side in benchmark.sides}
+    cpus: dict[str, list[float]] = {side.name: [] for side in benchmark.sides}
+    processes = 1 if quick else benchmark.processes
+    for again in range(processes):
+        workers: dict[str, Worker] = {}
+        try:
+            for side in (side for side in benchmark.sides if rows[side.name]["status"] == "ok"):
+                own = side if not quick else Side(side.name, side.work, side.peer, _small(side, settings), side.compared)
+                _start(own, settings, workers, rows[side.name])
+            warmup = min(1, benchmark.warmup) if quick else benchmark.warmup
+            _each(workers, rows, lambda name, worker: [worker.once() for _ in range(warmup)])
+            if warmup and not again:
+                _compare(benchmark, workers, rows)
+            rounds = 1 if quick else -(-benchmark.rounds // processes)
+            _time(workers, rows, (walls, cpus), rounds, benchmark.seconds / processes)
+        finally:
+            for worker in workers.values():
+                worker.close()
+    times = _summary(rows, walls, cpus)
     entry = {"case": case.name, "settings": {k: v for k, v in settings.items() if k != "model"}}
     entry |= {"rows": list(rows.values()), "targets": verdicts(benchmark, case, rows, times)}
     return entry
@@ -101,20 +107,20 @@ def _compare(benchmark: Benchmark, workers: dict[str, Worker], rows: dict[str, d
             rows[present[0]]["spread"] = statistics.spread(paths[present[0]])
 
 
-def _time(benchmark: Benchmark, workers: dict[str, Worker], rows: dict[str, dict], rounds: int) -> dict[str, list[float]]:
+def _time(
+    workers: dict[str, Worker], rows: dict[str, dict], times: tuple[dict, dict], rounds: int, seconds: float
+) -> None:
     """Timed rounds; every side once in each, beginning with another one each time."""
-    walls: dict[str, list[float]] = {name: [] for name in workers}
-    cpus: dict[str, list[float]] = {name: [] for name in workers}
     begun = time.monotonic()
 
     def once(name: str, worker: Worker) -> None:
         found = worker.once()
-        walls[name].append(found["wall"] / rows[name]["units"])
-        cpus[name].append(found["cpu"] / rows[name]["units"])
-        rows[name]["peak"] = int(found["peak"])
+        for kept, what in zip(times, ("wall", "cpu")):
+            kept[name].append(found[what] / rows[name]["units"])
+        rows[name]["peak"] = max(int(found["peak"]), rows[name].get("peak", 0))
 
     for i in range(rounds):
-        if i >= LEAST_ROUNDS and time.monotonic() - begun > benchmark.seconds:
+        if i >= LEAST_ROUNDS and time.monotonic() - begun > seconds:
             break
         names = list(workers)
         turn = names[i % len(names) :] + names[: i % len(names)] if names else []
@@ -122,13 +128,18 @@ def _time(benchmark: Benchmark, workers: dict[str, Worker], rows: dict[str, dict
         _each(alive, rows, once)
         for name in set(workers) - set(alive):
             del workers[name]
-    for name in workers:
+
+
+def _summary(rows: dict[str, dict], walls: dict[str, list], cpus: dict[str, list]) -> dict[str, list[float]]:
+    """Medians and ratios of the rounds of all processes; the times of the sides that lasted."""
+    lasted = [name for name in rows if walls[name] and rows[name]["status"] == "ok"]
+    for name in lasted:
         rows[name] |= {"rounds": len(walls[name]), "time": statistics.summary(walls[name])}
         rows[name] |= {"cpu": statistics.summary(cpus[name]), "growth": max(0, rows[name]["peak"] - rows[name]["resident"])}
-        if "microtome" in workers and name != "microtome":
+        if "microtome" in lasted and name != "microtome":
             rows[name]["relative"] = statistics.paired_ratio(walls[name], walls["microtome"])
             rows[name]["relative_cpu"] = statistics.paired_ratio(cpus[name], cpus["microtome"])
-    return {name: walls[name] for name in workers}
+    return {name: walls[name] for name in lasted}
 
 
 def model_folder(vocabulary: int) -> Path:

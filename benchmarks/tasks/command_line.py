@@ -15,4 +15,5 @@ BENCHMARK = Benchmark(
     targets=(Target("import microtome", at_most=1.0),),
     warmup=1,
     rounds=7,
+    processes=1,
 )

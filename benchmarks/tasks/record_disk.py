@@ -24,6 +24,7 @@ BENCHMARK = Benchmark(
     ),
     warmup=1,
     rounds=5,
+    processes=1,
     seconds=180.0,
     notes=("The folder is on the disk of the system's temporary files; each write is flushed (fsync) before its commit.",),
 )

@@ -14,5 +14,6 @@ BENCHMARK = Benchmark(
     ),
     warmup=0,
     rounds=3,
+    processes=1,
     seconds=1.0,
 )

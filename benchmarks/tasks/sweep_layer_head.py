@@ -21,6 +21,6 @@ BENCHMARK = Benchmark(
     ),
     targets=(Target(LENS, against="microtome", at_least=3.0),),
     warmup=1,
-    rounds=7,
+    rounds=6,
     seconds=60.0,
 )

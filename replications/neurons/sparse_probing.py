@@ -5,15 +5,17 @@ Planted activations of 256 units, properties at a base rate of 5%: A on one unit
 them with larger mean differences. Adaptive thresholding finds B's own units among them, the mean difference does not.
 Null: shuffled labels, for which every k gives the F1 of the best constant answer, since the choice stands inside the split.
 
-And in a small GPT trained on two languages (two tables of transitions that share half of their words): one neuron of the
-MLPs tells the language of a token; in the network before training none does as well. The first half of that comes out on
-some seeds only: F1 is 0.87 to 0.94, and lower with other shares of common words, twice the width or twice the training. The
-catalogue's threshold of 0.9 stands as it was.
+And in a small GPT trained on two languages over the same words (each word has three successors, by the language's own
+permutations, so that words alone say nothing): one neuron of the MLPs, averaged over a sentence as the authors do for what
+is true of a whole sequence, tells its language; in the network before training none does. Token by token it does not: the
+best neuron stays near the constant answer, with these languages and (0.87 to 0.94 for 0.9) with languages that have words
+of their own.
 
 https://arxiv.org/abs/2305.01610
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ CATALOG = ("neurons", 12)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.read.sparse_probe", "microtome.read.logistic_probe", "microtome.read.labelled")
-ROWS, UNITS, RATE, LENGTH, WORDS, SHARED, FIRST, STEPS = 8000, 256, 0.05, 24, 32, 16, 12, 300
+ROWS, UNITS, RATE, LENGTH, WORDS, FIRST, STEPS = 8000, 256, 0.05, 64, 32, 32, 600
 CONSTANT = 2 * RATE / (1 + RATE)
 
 CLAIMS = [
@@ -38,7 +40,7 @@ CLAIMS = [
     Claim("share of dense F1 that C reaches with 32 units", "c_32", 0.8, null="c_16"),
     Claim("adaptive thresholds find B's own units among decoys: of 3", "b_found", 3.0, null="b_found_by_means"),
     Claim("shuffled labels: largest distance from the constant answer", "shuffled_gap", 0.05, "<=", null="a_gap"),
-    Claim("one neuron of a trained GPT tells the language: best F1 of its layers", "gpt_1", 0.9, null="gpt_untrained_1"),
+    Claim("the mean of one neuron of a trained GPT tells the language of a sentence: best F1 of its layers", "gpt_1", 0.9, null="gpt_untrained_1"),
     Claim("and better than before training: gain in F1", "gpt_gain", 0.1, null="gpt_gain_of_nothing"),
 ]
 
@@ -62,7 +64,7 @@ def run(seed: int) -> dict[str, float]:
         "shuffled_1": shuffled[1], "shuffled_gap": max(abs(v - CONSTANT) for v in shuffled.values()),
         "a_gap": abs(f1("A", 1) - CONSTANT), "gpt_1": gpt_1, "gpt_untrained_1": gpt_0,
         "gpt_gain": gpt_1 - gpt_0, "gpt_gain_of_nothing": again - gpt_0, "gpt_loss": next_token_loss(trained, seed),
-        "gpt_untrained_loss": next_token_loss(untrained, seed),
+        "gpt_untrained_loss": next_token_loss(untrained, seed), "gpt_token": max(language_f1(trained, seed, mean=False)),
     }
 
 
@@ -111,24 +113,26 @@ def next_token_loss(subject: Subject, seed: int) -> float:
 
 def sentences(seed: int, step: int, n: int) -> tuple[Tensor, Tensor]:
     """Token ids [n, length] and the language [n]: each word is followed by one of three others, by its language's table."""
-    own = (WORDS - SHARED) // 2
-    words = torch.stack([torch.tensor([*range(SHARED), *range(SHARED + i * own, SHARED + (i + 1) * own)]) for i in range(2)])
-    size = words.shape[1]
-    follow = torch.stack([torch.randint(size, (WORDS, 3), generator=torch_rng(seed, "language", i)) for i in range(2)])
+    draws = [torch_rng(seed, "language", i) for i in range(2)]
+    follow = torch.stack([torch.stack([torch.randperm(WORDS, generator=d) for _ in range(3)], dim=1) for d in draws])
     g = torch_rng(seed, "sentences", step)
     language = torch.randint(2, (n,), generator=g)
-    text = [words[language, torch.randint(size, (n,), generator=g)]]
+    text = [torch.randint(WORDS, (n,), generator=g)]
     for _ in range(LENGTH - 1):
-        text.append(words[language, follow[language, text[-1], torch.randint(3, (n,), generator=g)]])
+        text.append(follow[language, text[-1], torch.randint(3, (n,), generator=g)])
     return torch.stack(text, dim=1), language
 
 
-def language_f1(subject: Subject, seed: int) -> list[float]:
-    """F1 of the best neuron of each layer for the language, in the second half of the sentences."""
-    ids, language = sentences(seed, -2, 400)
-    sites = [s.name for s in subject.sites("blocks.*.mlp.hidden")]
-    recording = subject.record(ids, sites)
-    late = recording.index["position"].to_numpy() >= FIRST
-    labels = language.numpy().astype(bool)[recording.index["sample"].to_numpy()]
-    recording = recording.add_labels({"language": labels}).select(np.flatnonzero(late))
-    return [sparse_probe(recording[site], "language", k=1, seed=seed).metrics["f1"] for site in sites]
+def language_f1(subject: Subject, seed: int, *, mean: bool = True) -> list[float]:
+    """F1 of the best neuron of each layer for the language, in the second half of the sentences or in its mean."""
+    ids, language = sentences(seed, -2, 600)
+    found = []
+    for site in [s.name for s in subject.sites("blocks.*.mlp.hidden")]:
+        late = subject.record(ids, [site])[site].matrix().view(*ids.shape, -1)[:, FIRST:]
+        rows = late.mean(1) if mean else late[:200].flatten(0, 1)
+        labels = language if mean else language[:200].repeat_interleave(late.shape[1])
+        sample = np.arange(len(rows)) if mean else np.repeat(np.arange(200), late.shape[1])
+        table = pd.DataFrame({"sample": sample, "position": 0})
+        recording = Recording.of(rows, site=site, index=table, labels={"language": labels.bool().numpy()})
+        found.append(sparse_probe(recording, "language", k=1, seed=seed).metrics["f1"])
+    return found

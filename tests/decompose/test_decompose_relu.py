@@ -5,11 +5,13 @@ import torch
 from planted_dictionary import shuffled
 
 from microtome.decompose import ica, pca, relu_sae, tied_sae
+from microtome.decompose.data import Survey
+from microtome.decompose.ends import Ends
+from microtome.decompose.fitting import overwrite, schedule
 from microtome.decompose.formula import Progress, keep_off_radius, renormalise
 from microtome.decompose.judge import fvu, matched_cosine, mmcs
 from microtome.decompose.relu_sae import ReLU
 from microtome.decompose.tied_sae import Tied
-from microtome.decompose.train import fold_scale, overwrite, schedule
 from microtome.errors import UsageError
 
 
@@ -27,7 +29,7 @@ def progress(step=0, steps=100, latents=9, silent=0):
 @pytest.mark.parametrize(("step", "ramp"), [(0, 0.2), (4, 1.0), (60, 1.0)])
 def test_relu_loss_and_gradients_equal_the_equation(step, ramp):
     p, x = parameters()
-    got = ReLU(0.7).loss(p, x, progress(step)).loss
+    got = ReLU(0.7).loss(p, x, x, progress(step)).loss
     want = 0.0
     for row in x:
         f = [torch.clamp(p["encoder"][i] @ (row - p["b_dec"]) + p["b_enc"][i], min=0) for i in range(9)]
@@ -42,7 +44,7 @@ def test_relu_loss_and_gradients_equal_the_equation(step, ramp):
 def test_tied_loss_and_gradients_equal_the_equation():
     p, x = parameters()
     p = {"encoder": p["encoder"], "b_enc": p["b_enc"]}
-    got = Tied(0.7).loss(p, x, progress(50)).loss
+    got = Tied(0.7).loss(p, x, x, progress(50)).loss
     want = 0.0
     for row in x:
         c = [torch.clamp(m @ row + b, min=0) for m, b in zip(p["encoder"], p["b_enc"])]
@@ -69,9 +71,11 @@ def test_export_with_unit_directions_is_the_same_function():
 
     frozen = {k: v.detach() for k, v in p.items()}
     dictionary = SparseDictionary("s", **ReLU(1.0).export(frozen))
-    torch.testing.assert_close(dictionary(x), ReLU.forward(frozen, x)[1], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(dictionary(x), ReLU(1.0).forward(frozen, x)[1], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(dictionary.W_dec.norm(dim=1), torch.ones(9, dtype=torch.float64))
-    folded = SparseDictionary("s", **fold_scale(ReLU(1.0).export(frozen), 3.7))
+    moments = Survey("s", "", 9, 4, torch.zeros(4, dtype=torch.float64), torch.full((4,), 3.7**-2, dtype=torch.float64), 0.0)
+    ends = Ends(moments, moments, ("s",), ("s",), (4,), (4,))
+    folded = SparseDictionary("s", **ends.fold(ReLU(1.0).export(frozen)))
     torch.testing.assert_close(folded(x), dictionary(3.7 * x) / 3.7, rtol=1e-10, atol=1e-10)
 
 
@@ -85,7 +89,7 @@ def test_dead_latents_restart_from_badly_rebuilt_inputs_and_others_stay():
     state.silent[[2, 5]] = 10
     seen = []
     ReLU(1.0).after_update(
-        p, x, state, lambda rows, which: (seen.append((rows, which)), overwrite(p, optimizer, rows, which))
+        p, x, x, state, lambda rows, which: (seen.append((rows, which)), overwrite(p, optimizer, rows, which))
     )
     rows, which = seen[0]
     assert which.tolist() == [2, 5]
@@ -104,7 +108,7 @@ def test_dead_latents_restart_from_badly_rebuilt_inputs_and_others_stay():
     # Not between the restarts, and not late in training.
     for step in (19, 21, 80, 100):
         state.step = step
-        ReLU(1.0).after_update(p, x, state, lambda *a: seen.append(a))
+        ReLU(1.0).after_update(p, x, x, state, lambda *a: seen.append(a))
     assert len(seen) == 1
 
 

@@ -50,7 +50,7 @@ def test_loss_and_every_gradient_equal_the_equation(dead):
     p, x = parameters()
     dead = torch.tensor(dead, dtype=torch.long)
     progress = Progress(steps=10, silent=torch.zeros(24, dtype=torch.long), dead_after=1, dead=dead)
-    fast = TopK(k=3, auxk=2).loss(p, x, progress).loss
+    fast = TopK(k=3, auxk=2).loss(p, x, x, progress).loss
     slow = equation(p, x, 3, dead, 2)
     torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
     got, want = (torch.autograd.grad(loss, list(p.values())) for loss in (fast, slow))
@@ -62,8 +62,8 @@ def test_auxk_reaches_the_encoder_of_dead_latents_and_leaves_the_living_alone():
     p, x = parameters()
     dead = torch.tensor([2, 7])
     progress = Progress(steps=10, silent=torch.zeros(24, dtype=torch.long), dead_after=1, dead=dead)
-    with_aux = torch.autograd.grad(TopK(3, 2).loss(p, x, progress).loss, p["encoder"])[0]
-    without = torch.autograd.grad(TopK(3, 0).loss(p, x, progress).loss, p["encoder"])[0]
+    with_aux = torch.autograd.grad(TopK(3, 2).loss(p, x, x, progress).loss, p["encoder"])[0]
+    without = torch.autograd.grad(TopK(3, 0).loss(p, x, x, progress).loss, p["encoder"])[0]
     changed = (with_aux - without).abs().sum(1) > 1e-12
     assert changed.nonzero().flatten().tolist() == [2, 7]
 
@@ -71,7 +71,7 @@ def test_auxk_reaches_the_encoder_of_dead_latents_and_leaves_the_living_alone():
 def test_auxk_is_zero_and_finite_where_the_residual_does_not_vary():
     p, x = parameters()
     progress = Progress(steps=1, silent=torch.zeros(24, dtype=torch.long), dead_after=1, dead=torch.tensor([3]))
-    loss = TopK(3, 2).loss(p, x[:1], progress).loss
+    loss = TopK(3, 2).loss(p, x[:1], x[:1], progress).loss
     grads = torch.autograd.grad(loss, list(p.values()))
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in grads)

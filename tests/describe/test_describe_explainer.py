@@ -13,10 +13,10 @@ from planted_units import WORDS, corpus, planted
 
 from microtome.decompose import pca
 from microtome.describe import Description, Descriptions, parse, predicate_explainer, token_texts
-from microtome.describe.split import halves
 from microtome.errors import Degenerate, FormatError, UsageError
 from microtome.rng import rng
 from microtome.subject.recording import Recording
+from microtome.subject.recording.halves import halves
 
 
 @pytest.fixture(scope="module", params=[0, 1, 2])
@@ -67,7 +67,7 @@ def test_scores_against_an_oracle(found):
 
     recording, _, result = found
     seed = result.provenance.seed
-    _, judged, _ = halves(recording, 0.5, seed)
+    judged = np.flatnonzero(~halves(recording, 0.5, seed, fewest=2)[0])
     for u, d in enumerate(result):
         value = d.sign * recording.matrix()[judged, u].double().numpy()
         truth = d.applies(recording, WORDS)[judged]
@@ -84,7 +84,8 @@ def test_searched_and_judged_documents_are_disjoint():
     recording, _ = planted(0)
     table = pd.DataFrame({"document": [f"d{i // 3}" for i in range(60)]})
     recording = Recording.of(recording.matrix(), site="mlp", index=recording.index, table=table)
-    searched, judged, groups = halves(recording, 0.5, 3)
+    chosen, groups = halves(recording, 0.5, 3, fewest=2)
+    searched, judged = np.flatnonzero(chosen), np.flatnonzero(~chosen)
     assert len(searched) + len(judged) == len(recording)
     assert not set(groups[searched]) & set(groups[judged])
     assert not set(table["document"][recording.index["sample"][searched]]) & set(

@@ -175,6 +175,7 @@ def test_metrics_against_a_loop(seed):
         a, w = int(answers[i]), int(wrong[i])
         assert found["logit_difference"][i] == pytest.approx(row[a] - row[w])
         assert found["log_prob"][i] == pytest.approx(np.log(p[a]))
+        assert found["log_odds"][i] == pytest.approx(np.log(p[a] / (1 - p[a])))
         assert found["probability"][i] == pytest.approx(p[a])
         assert found["probability_difference"][i] == pytest.approx(p[a] - p[w])
     reference = torch.randn(5, 7, generator=generator, dtype=torch.float64)

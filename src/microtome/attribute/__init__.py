@@ -1,13 +1,27 @@
 """Why this output: attributions to inputs and sites, and tests of what they claim."""
 
+from microtome.attribute.ablation_cam import ablation_cam
 from microtome.attribute.attribution import Attribution, merge
+from microtome.attribute.cam import heatmap
+from microtome.attribute.deconvnet import deconvnet
+from microtome.attribute.deeplift import deeplift
 from microtome.attribute.deletion_test import deletion_test
+from microtome.attribute.eigen_cam import eigen_cam
+from microtome.attribute.excitation_pullback import excitation_pullback
+from microtome.attribute.grad_cam import grad_cam
 from microtome.attribute.gradient import gradient
+from microtome.attribute.guided_backprop import guided_backprop
+from microtome.attribute.guided_grad_cam import guided_grad_cam
 from microtome.attribute.integrated_gradients import integrated_gradients
+from microtome.attribute.lrp import lrp
 from microtome.attribute.occlusion import occlusion
+from microtome.attribute.score_cam import score_cam
 from microtome.attribute.simulatability import Simulatability, simulatability
+from microtome.attribute.smoothgrad import smoothgrad
+from microtome.attribute.vargrad import vargrad
 
 __all__ = [
-    "Attribution", "Simulatability", "deletion_test", "gradient", "integrated_gradients", "merge", "occlusion",
-    "simulatability",
+    "Attribution", "Simulatability", "ablation_cam", "deconvnet", "deeplift", "deletion_test", "eigen_cam",
+    "excitation_pullback", "grad_cam", "gradient", "guided_backprop", "guided_grad_cam", "heatmap", "integrated_gradients",
+    "lrp", "merge", "occlusion", "score_cam", "simulatability", "smoothgrad", "vargrad",
 ]

@@ -44,6 +44,10 @@ class Attribution:
         Token texts of each example.
     subject, data : str
         Fingerprints.
+    settings : dict
+        What it was made with.
+    lost : dict of str to Tensor[n]
+        Backward rules: "module:function" -> relevance that entered at its output and did not come out at its inputs.
     """
 
     values: Tensor
@@ -58,6 +62,7 @@ class Attribution:
     subject: str = ""
     data: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    lost: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != len(self.axes):
@@ -102,6 +107,7 @@ class Attribution:
             self, values=self.values[part], output=self.output[part],
             reference=None if self.reference is None else self.reference[part],
             mask=None if self.mask is None else self.mask[part], tokens=None if self.tokens is None else self.tokens[part],
+            lost={name: value[part] for name, value in self.lost.items()},
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -130,6 +136,7 @@ class Attribution:
 
         tensors = {"values": self.values.contiguous(), "output": self.output.contiguous()}
         tensors |= {k: v.contiguous() for k, v in (("reference", self.reference), ("mask", self.mask)) if v is not None}
+        tensors |= {f"lost.{name}": v.contiguous() for name, v in self.lost.items()}
         facts = {"format": "microtome.attribution", **{name: getattr(self, name) for name in FACTS}}
         write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
 
@@ -150,12 +157,13 @@ class Attribution:
         if not isinstance(facts, dict) or facts.pop("format", None) != "microtome.attribution":
             raise FormatError(f"'{path}' is not a microtome attribution.")
         wrong = {name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)} | (set(facts) - set(FACTS))
+        lost = {k.removeprefix("lost."): tensors.pop(k) for k in list(tensors) if k.startswith("lost.")}
         wrong |= {"values", "output"} - set(tensors) | (set(tensors) - {"values", "output", "reference", "mask"})
         if wrong:
             raise FormatError(f"'{path}' is a damaged attribution: missing, unknown or of a wrong kind: {sorted(wrong)}.")
         facts["axes"] = tuple(map(str, facts["axes"]))
         try:
-            return cls(**tensors, **facts)
+            return cls(**tensors, **facts, lost=lost)
         except ShapeError as error:
             raise FormatError(f"'{path}' is a damaged attribution: {error}") from error
 
@@ -177,6 +185,7 @@ def merge(parts: "list[Attribution]") -> Attribution:
         reference=torch.cat([p.reference for p in parts if p.reference is not None]) if has else None,
         mask=torch.cat([p.mask for p in parts if p.mask is not None]) if first.mask is not None else None,
         tokens=[t for p in parts for t in (p.tokens or [])] if first.tokens is not None else None,
+        lost={k: torch.cat([p.lost[k] for p in parts]) for k in first.lost if all(k in p.lost for p in parts)},
     )  # fmt: skip
 
 

@@ -97,14 +97,10 @@ def integrated_gradients(
     total, count = path_gradients(subject, bound, name, points, steps)
     value = ((x - start) * total).cpu()
     base = subject.run(bound.inputs, edits=[patch(name, start)], logits=rows)
-    output, reference = (bound.metric(bound.metric.read(_rows(r.logits))).cpu() for r in (run, base))
+    output, reference = (bound.metric(bound.metric.read(r.logits)).cpu() for r in (run, base))
     return Attribution(
         value, subject.site(name).axes_of(value), name, "integrated gradients", output, reference, 2 * count + 2,
         position_mask(subject, bound.inputs, name, value), token_texts(subject, bound.inputs), subject.fingerprint(),
         task.fingerprint(), {"metric": bound.metric.name, "steps": steps,
                              "baseline": baseline if isinstance(baseline, (str, int, float)) else "given"},
     )  # fmt: skip
-
-
-def _rows(logits):
-    return logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits

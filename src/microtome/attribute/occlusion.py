@@ -102,7 +102,7 @@ def occlusion(
     start = baseline_at(subject, bound, name, x, baseline)
     windows = _windows([x.shape[i] for i in place], size, step)
     logits = run.logits
-    output = bound.metric(bound.metric.read(logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits)).cpu()
+    output = bound.metric(bound.metric.read(logits)).cpu()
     total = torch.zeros(len(x), *[x.shape[i] for i in place], dtype=torch.float64)
     count = torch.zeros_like(total[0])
     for i in range(0, len(windows), COPIES):

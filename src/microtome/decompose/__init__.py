@@ -1,26 +1,72 @@
 """Find coordinates: sparse autoencoders, factorisations, and the nulls they must beat."""
 
+from microtome.decompose.batch_topk_sae import batch_topk_sae
+from microtome.decompose.cross_layer import CrossLayerTranscoder
+from microtome.decompose.cross_layer_transcoder import cross_layer_transcoder
+from microtome.decompose.crosscoder import crosscoder
 from microtome.decompose.dictionary import SparseDictionary
 from microtome.decompose.formats.saelens import load_saelens, save_saelens
+from microtome.decompose.gated_sae import gated_sae
 from microtome.decompose.ica import ica
-from microtome.decompose.nmf import nmf
+from microtome.decompose.interaction_basis import interaction_basis
+from microtome.decompose.interaction_graph import degeneracy, interaction_edges, interaction_modules
+from microtome.decompose.jumprelu_sae import jumprelu_sae
+from microtome.decompose.kmeans import Centres, kmeans
+from microtome.decompose.lib import interaction_stack, lib
+from microtome.decompose.matryoshka_sae import matryoshka_sae
+from microtome.decompose.mp_sae import mp_sae
+from microtome.decompose.nmf import NonNegativeParts, nmf
+from microtome.decompose.p_annealed_sae import p_annealed_sae
 from microtome.decompose.pca import pca
+from microtome.decompose.pursuit import PursuitDictionary
 from microtome.decompose.random_basis import random_basis
 from microtome.decompose.random_dictionary import random_dictionary
 from microtome.decompose.relu_sae import relu_sae
+from microtome.decompose.relu_transcoder import relu_transcoder
+from microtome.decompose.semi_nmf import semi_nmf
+from microtome.decompose.skip_transcoder import skip_transcoder
+from microtome.decompose.snmf import snmf
 from microtome.decompose.tied_sae import tied_sae
 from microtome.decompose.topk_sae import topk_sae
+from microtome.decompose.transcoder import transcoder
+from microtome.decompose.transcoding import Crosscoder, Transcoder
 
 __all__ = [
+    "Centres",
+    "CrossLayerTranscoder",
+    "Crosscoder",
+    "NonNegativeParts",
+    "PursuitDictionary",
     "SparseDictionary",
+    "Transcoder",
+    "batch_topk_sae",
+    "cross_layer_transcoder",
+    "crosscoder",
+    "degeneracy",
+    "gated_sae",
     "ica",
+    "interaction_basis",
+    "interaction_edges",
+    "interaction_modules",
+    "interaction_stack",
+    "jumprelu_sae",
+    "kmeans",
+    "lib",
     "load_saelens",
+    "matryoshka_sae",
+    "mp_sae",
     "nmf",
+    "p_annealed_sae",
     "pca",
     "random_basis",
     "random_dictionary",
     "relu_sae",
+    "relu_transcoder",
     "save_saelens",
+    "semi_nmf",
+    "skip_transcoder",
+    "snmf",
     "tied_sae",
     "topk_sae",
+    "transcoder",
 ]

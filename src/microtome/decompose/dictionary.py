@@ -38,6 +38,8 @@ class SparseDictionary(StoredBasis):
     """
 
     kind = "sparse_dictionary"
+    #: Whether it writes the site that it reads (a transcoder does not).
+    square = True
 
     def __init__(
         self, site: str, *, W_enc: Tensor, b_enc: Tensor,
@@ -45,7 +47,7 @@ class SparseDictionary(StoredBasis):
         threshold: Tensor | None = None, centred: bool = True,
         name: str = "dictionary", names: list[str] | None = None, subject: str = "",
     ) -> None:  # fmt: skip
-        _check_parts(W_enc, b_enc, W_dec, b_dec, activation, k, threshold)
+        _check_parts(W_enc, b_enc, W_dec, b_dec, activation, k, threshold, self.square)
         # Contiguous, as a saved copy is: matrix products depend on the memory layout in their last bits.
         parts = (t.detach().contiguous() for t in (W_enc, b_enc, W_dec, b_dec))
         self.W_enc, self.b_enc, self.W_dec, self.b_dec = parts
@@ -78,9 +80,7 @@ class SparseDictionary(StoredBasis):
             return pre.relu()
         return torch.where(pre > self.threshold.to(x), pre.relu(), 0.0)
 
-    def encode_sparse(
-        self, x: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def encode_sparse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The codes as (indices, values), largest first; rows with fewer active latents are padded with value 0."""
         z = self.preactivations(x) if self.activation == "topk" else self.encode(x)
         width = self.k if self.activation == "topk" else max(int((z != 0).sum(-1).max()), 1) if z.numel() else 1
@@ -91,17 +91,15 @@ class SparseDictionary(StoredBasis):
         check_width(z, self.dim, f"decode of dictionary '{self.name}'")
         return z @ self.W_dec.to(z) + self.b_dec.to(z)
 
-    def decode_sparse(
-        self, indices: Tensor, values: Tensor
-    ) -> Tensor:
+    def decode_sparse(self, indices: Tensor, values: Tensor) -> Tensor:
         """``decode`` of a code given as (indices, values): O(active * d) per row."""
         flat = values.reshape(-1, values.shape[-1])
         support = Support.fixed(indices.reshape(flat.shape), self.dim)
         out = sparse_decode(support, flat.reshape(-1), self.W_dec.to(values))
-        return out.reshape(*values.shape[:-1], self.width) + self.b_dec.to(values)
+        return out.reshape(*values.shape[:-1], out.shape[-1]) + self.b_dec.to(values)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The reconstruction of x."""
+        """What is rebuilt from x."""
         if self.activation == "topk" and x.numel():
             return self.decode_sparse(*self.encode_sparse(x))
         return self.decode(self.encode(x))
@@ -136,7 +134,7 @@ class SparseDictionary(StoredBasis):
         return cls(about.pop("site"), **tensors, **config, **about)
 
 
-def _check_parts(W_enc, b_enc, W_dec, b_dec, activation, k, threshold) -> None:
+def _check_parts(W_enc, b_enc, W_dec, b_dec, activation, k, threshold, square) -> None:
     """Refuse parts that do not fit each other."""
     if activation not in ACTIVATIONS:
         near = nearest(str(activation), ACTIVATIONS)
@@ -144,7 +142,8 @@ def _check_parts(W_enc, b_enc, W_dec, b_dec, activation, k, threshold) -> None:
     if W_enc.ndim != 2:
         raise ShapeError(f"W_enc must be [d, latents], got shape {tuple(W_enc.shape)}.")
     d, latents = W_enc.shape
-    wanted = {"b_enc": (latents,), "W_dec": (latents, d), "b_dec": (d,)}
+    out = d if square or W_dec.ndim != 2 else W_dec.shape[1]
+    wanted = {"b_enc": (latents,), "W_dec": (latents, out), "b_dec": (out,)}
     for name, tensor in {"b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}.items():
         if tuple(tensor.shape) != wanted[name]:
             hint = " It looks transposed." if tuple(tensor.shape) == wanted[name][::-1] and tensor.ndim == 2 else ""

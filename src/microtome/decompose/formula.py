@@ -2,15 +2,19 @@
 
 Parameters are a dict of tensors: ``encoder`` [latents, d] (rows, so that a latent's weights are contiguous), ``b_enc``,
 ``decoder`` [latents, d], ``b_dec``, and whatever a formula adds (a gate, a log threshold, a skip matrix).
-Inputs have been scaled so that ``E ||x - mean x||^2 = d``.
+Inputs have been scaled so that ``E ||x - mean x||^2 = d``. What is rebuilt, y, is x itself in an autoencoder.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from microtome.decompose.dictionary import SparseDictionary
+    from microtome.decompose.ends import Ends
 
 Parameters = dict[str, Tensor]
 
@@ -23,7 +27,7 @@ class Step(NamedTuple):
     loss : Tensor[]
         To be minimised.
     error : Tensor[]
-        ``sum ||x - x'||^2`` over the batch, without gradient.
+        ``sum ||y - y'||^2`` over the batch, without gradient.
     fired : LongTensor[latents]
         On how many rows each latent was active.
     """
@@ -69,7 +73,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class Formula:
-    """Base of the variants. A subclass gives `loss` and `export`, and changes what differs from the defaults."""
+    """Base of the variants. A subclass gives `loss` and `export`, and changes what differs from the defaults.
+
+    Attributes
+    ----------
+    centred : bool
+        Whether b_dec is taken from the input: in autoencoders, where input and output are one site. Elsewhere x and y
+        come less their means, which go into the biases at the end.
+    """
+
+    centred: bool = field(default=True, kw_only=True)
+
+    def inputs(self, p: Parameters, x: Tensor) -> Tensor:
+        """What the encoder sees of x."""
+        return x - p["b_dec"] if self.centred else x
+
+    def output(self, p: Parameters, x: Tensor, decoded: Tensor) -> Tensor:
+        """The rebuilt rows from the weighted sum of directions: bias, and the linear bypass where there is one."""
+        out = decoded + p["b_dec"]
+        return out + x @ p["skip"] if "skip" in p else out
 
     def start(self, directions: Tensor, mean: Tensor) -> Parameters:
         """Parameters to start from.
@@ -84,19 +106,39 @@ class Formula:
         zeros = directions.new_zeros(len(directions))
         return {"encoder": directions.clone(), "b_enc": zeros, "decoder": directions.clone(), "b_dec": mean.clone()}
 
-    def loss(self, p: Parameters, x: Tensor, progress: Progress) -> Step:
-        """The equation of the variant on one batch x[rows, d]."""
+    def begin(self, latents: int, ends: "Ends", like: Tensor, seed: int) -> Parameters:
+        """First parameters in units of the scaled ends, in the precision and on the device of `like`.
+
+        The encoder of another site reads at first what predicts best, linearly, how far the target goes along each
+        direction; in an autoencoder that is the direction itself.
+        """
+        from microtome.decompose.fitting import random_rows
+
+        mean = (ends.target.mean * ends.scale_out).to(like)
+        directions = random_rows(latents, len(mean), seed, "start").to(like)
+        p = self.start(directions, mean if self.centred else torch.zeros_like(mean))
+        return p if ends.link is None else p | {"encoder": rows_to_unit(directions @ ends.link.to(like).T)}
+
+    def loss(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress) -> Step:
+        """The equation of the variant on one batch: inputs x[rows, d], and y[rows, d_out] to be rebuilt (x itself, or not)."""
         raise NotImplementedError
 
     def before_update(self, p: Parameters, progress: Progress) -> None:
         """Change gradients, e.g. project out a forbidden component."""
 
-    def after_update(self, p: Parameters, x: Tensor, progress: Progress, revive: Callable[..., None]) -> None:
+    def after_update(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress, revive: Callable[..., None]) -> None:
         """Restore constraints; ``revive(rows={name: Tensor[latents, ...]}, latents)`` overwrites dead latents."""
 
     def export(self, p: Parameters) -> dict[str, Any]:
         """Arguments of `SparseDictionary`, in the units of the scaled input."""
         raise NotImplementedError
+
+    def build(self, p: Parameters, ends: "Ends", name: str) -> "SparseDictionary":
+        """The dictionary in the units of the recording."""
+        from microtome.decompose.fitting import build
+
+        bypass = {"W_skip": p["skip"]} if "skip" in p else {}
+        return build(self.export(p) | bypass, ends, name)
 
 
 def keep_off_radius(decoder: Tensor) -> None:
@@ -108,6 +150,11 @@ def keep_off_radius(decoder: Tensor) -> None:
         rows = decoder.detach()
         along = torch.bmm(decoder.grad[:, None], rows[:, :, None])[:, 0]  # row-wise dot products, without a copy
         decoder.grad.addcmul_(rows, along, value=-1)
+
+
+def rows_to_unit(rows: Tensor) -> Tensor:
+    """Each row divided by its norm; rows of zeros stay."""
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def fvu(x: Tensor, reconstruction: Tensor) -> float:
     return _ratio(float((x - reconstruction).square().sum()), float((x - x.mean(0)).square().sum()))
 
 
-def reconstruction(recording: Any, basis: Any, *, batch: int = 2048) -> dict[str, float]:
+def reconstruction(recording: Any, basis: Any, *, batch: int = 2048, target: Any = None) -> dict[str, float]:
     """Stream a recording through a basis and score it.
 
     Parameters
@@ -60,6 +60,8 @@ def reconstruction(recording: Any, basis: Any, *, batch: int = 2048) -> dict[str
         Anything with ``encode`` and ``decode``.
     batch : int
         Rows at a time.
+    target : Recording, optional
+        What should be rebuilt, where it is not `recording` itself: the site that a transcoder writes, same rows.
 
     Returns
     -------
@@ -72,9 +74,10 @@ def reconstruction(recording: Any, basis: Any, *, batch: int = 2048) -> dict[str
     Null: a random basis of the same size (`random_basis`) and the same basis on permuted samples.
     """
     sums, active = _Sums(), 0
-    for x in recording.batches(batch, None):
+    rows = recording.batches(batch, None)
+    for x, y in ((x, x) for x in rows) if target is None else zip(rows, target.batches(batch, None), strict=True):
         rebuilt, fired = _through(basis, x)
-        sums.add(x, rebuilt)
+        sums.add(y, rebuilt)
         active = active + fired
     if not sums.rows:
         raise Degenerate("the recording holds no rows to score.")
@@ -158,11 +161,12 @@ def stability(bases: list[Any], *, matched: bool = False) -> float:
 
 def _through(basis: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Reconstruction of x and how often each coordinate is non-zero; O(rows * k * d) decode where k is fixed."""
+    bypass = basis.bypass(x) if hasattr(basis, "bypass") else 0.0
     if getattr(basis, "activation", None) == "topk":
         indices, values = basis.encode_sparse(x)
-        return basis.decode_sparse(indices, values), torch.bincount(indices[values > 0], minlength=basis.dim)
+        return basis.decode_sparse(indices, values) + bypass, torch.bincount(indices[values > 0], minlength=basis.dim)
     z = basis.encode(x)
-    return basis.decode(z), (z != 0).sum(0)
+    return basis.decode(z) + bypass, (z != 0).sum(0)
 
 
 class _Sums:

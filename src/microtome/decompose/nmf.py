@@ -18,7 +18,8 @@ ENCODE_STEPS = 400
 
 
 class NonNegativeParts(StoredBasis):
-    """Codes ``z >= 0`` that minimise ``||x - z H||^2`` for fixed parts H >= 0; ``decode(z) = z H``.
+    """Codes ``z >= 0`` that minimise ``||x - z H||^2`` for fixed parts H (>= 0 from `nmf`, of either sign from `snmf`
+    and `semi_nmf`); ``decode(z) = z H``.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from microtome.decompose.dictionary import SparseDictionary
-from microtome.decompose.formula import Formula, Parameters, Progress, Step
+from microtome.decompose.formula import Formula, Parameters, Progress, Step, rows_to_unit
 from microtome.decompose.train import train
 from microtome.errors import UsageError
 from microtome.method import Paper, method
@@ -24,46 +24,55 @@ class ReLU(Formula):
         Weight of the penalty, reached over the first 5% of training.
     seed : int
         For the inputs that dead latents are restarted from.
+    widths : tuple of int
+        Of the sites side by side in y, where there are several (crosscoders).
     """
 
     l1: float
     seed: int = 0
+    widths: tuple[int, ...] = ()
 
-    def loss(self, p: Parameters, x: Tensor, progress: Progress) -> Step:
+    def loss(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress) -> Step:
         f, rebuilt = self.forward(p, x)
-        error = (x - rebuilt).square().sum()
-        penalty = (f.sum(0) * p["decoder"].norm(dim=1)).sum()
+        error = (y - rebuilt).square().sum()
+        penalty = (f.sum(0) * self.norms(p["decoder"])).sum()
         loss = (error + self.l1 * progress.ramp(0.05) * penalty) / len(x)
         return Step(loss, error.detach(), (f > 0).sum(0))
 
-    @staticmethod
-    def forward(p: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
+    def norms(self, decoder: Tensor) -> Tensor:
+        """What the penalty weighs each latent by: the norm of its direction, summed over sites where there are several."""
+        if not self.widths:
+            return decoder.norm(dim=1)
+        return torch.stack([part.norm(dim=1) for part in decoder.split(self.widths, 1)]).sum(0)
+
+    def forward(self, p: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes and reconstruction."""
-        f = ((x - p["b_dec"]) @ p["encoder"].T + p["b_enc"]).relu()
-        return f, f @ p["decoder"] + p["b_dec"]
+        f = (self.inputs(p, x) @ p["encoder"].T + p["b_enc"]).relu()
+        return f, self.output(p, x, f @ p["decoder"])
 
     @torch.no_grad()
-    def after_update(self, p: Parameters, x: Tensor, progress: Progress, revive) -> None:
+    def after_update(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress, revive) -> None:
         """Restart dead latents from badly rebuilt inputs (Bricken et al. 2023), at 1/5, 2/5 and 3/5 of training."""
         every = max(1, progress.steps // 5)
         if progress.step % every or progress.step > 3 * every:
             return
         dead = (progress.silent >= max(1, every // 2)).nonzero().flatten()
-        badness = (x - self.forward(p, x)[1]).square().sum(1).square()
+        badness = (y - self.forward(p, x)[1]).square().sum(1).square()
         if not len(dead) or not float(badness.sum()) > 0:
             return
         generator = torch_rng(self.seed, "decompose", "resample", progress.step)
         chosen = torch.multinomial(badness.double().cpu(), len(dead), replacement=True, generator=generator)
-        inputs = x[chosen.to(x.device)] - p["b_dec"]
-        unit = inputs / inputs.norm(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        chosen = chosen.to(x.device)
+        unit = rows_to_unit(self.inputs(p, x[chosen]))
+        written = unit if self.centred else rows_to_unit(y[chosen] - p["b_dec"])
         alive = torch.ones(len(p["encoder"]), dtype=torch.bool, device=x.device)
         alive[dead] = False
         size = p["encoder"][alive].norm(dim=1).mean() if bool(alive.any()) else x.new_ones(())
-        revive({"decoder": unit, "encoder": 0.2 * size * unit, "b_enc": unit.new_zeros(len(dead))}, dead)
+        revive({"decoder": written, "encoder": 0.2 * size * unit, "b_enc": unit.new_zeros(len(dead))}, dead)
 
     def export(self, p: Parameters) -> dict[str, Any]:
         """Unit directions: the norms move into the encoder, which leaves the function unchanged."""
-        norms = p["decoder"].norm(dim=1).clamp_min(torch.finfo(p["decoder"].dtype).tiny)
+        norms = self.norms(p["decoder"]).clamp_min(torch.finfo(p["decoder"].dtype).tiny)
         encoder = (p["encoder"] * norms[:, None]).T.contiguous()
         return {
             "W_enc": encoder, "b_enc": p["b_enc"] * norms, "W_dec": p["decoder"] / norms[:, None], "b_dec": p["b_dec"],

@@ -27,7 +27,7 @@ class Tied(Formula):
     def start(self, directions: Tensor, mean: Tensor) -> Parameters:
         return {"encoder": directions, "b_enc": directions.new_zeros(len(directions))}
 
-    def loss(self, p: Parameters, x: Tensor, progress: Progress) -> Step:
+    def loss(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress) -> Step:
         c = (x @ p["encoder"].T + p["b_enc"]).relu()
         error = (x - c @ p["encoder"]).square().sum()
         loss = (error + self.l1 * progress.ramp(0.05) * c.sum()) / len(x)
@@ -36,7 +36,7 @@ class Tied(Formula):
     def before_update(self, p: Parameters, progress: Progress) -> None:
         keep_off_radius(p["encoder"])
 
-    def after_update(self, p: Parameters, x: Tensor, progress: Progress, revive) -> None:
+    def after_update(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress, revive) -> None:
         renormalise(p["encoder"])
 
     def export(self, p: Parameters) -> dict[str, Any]:

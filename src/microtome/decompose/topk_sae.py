@@ -33,24 +33,33 @@ class TopK(Formula):
     k: int
     auxk: int | None = None
 
-    def loss(self, p: Parameters, x: Tensor, progress: Progress) -> Step:
-        centred = x - p["b_dec"]
+    def loss(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress) -> Step:
+        centred = self.inputs(p, x)
         with torch.no_grad():
             pre = (centred @ p["encoder"].T).add_(p["b_enc"])
-        support, values = largest(p, pre, centred, self.k)
-        residual = x - sparse_decode(support, values, p["decoder"]) - p["b_dec"]
-        error = residual.square().sum()
-        loss = error / x.numel()
-        auxk = max(1, x.shape[1] // 2) if self.auxk is None else self.auxk
+        support, values = self.choose(p, pre, centred)
+        residuals = self.residuals(p, x, y, support, values)
+        error = residuals[-1].square().sum()
+        loss = sum(part.square().sum() for part in residuals[:-1]) + error
+        loss = loss / (len(residuals) * y.numel())
+        auxk = max(1, y.shape[1] // 2) if self.auxk is None else self.auxk
         if auxk and len(progress.dead):
-            loss = loss + AUX_WEIGHT * auxk_loss(p, pre, centred, residual, progress.dead, auxk)
+            loss = loss + AUX_WEIGHT * auxk_loss(p, pre, centred, residuals[-1], progress.dead, auxk)
         fired = torch.bincount(support.indices[values.detach() > 0], minlength=support.latents)
         return Step(loss, error.detach(), fired)
+
+    def choose(self, p: Parameters, pre: Tensor, centred: Tensor) -> tuple[Support, Tensor]:
+        """Which latents are kept, and their values."""
+        return largest(p, pre, centred, self.k)
+
+    def residuals(self, p: Parameters, x: Tensor, y: Tensor, support: Support, values: Tensor) -> list[Tensor]:
+        """What is left of y, the whole dictionary's last; the loss is the mean of their squares."""
+        return [y - self.output(p, x, sparse_decode(support, values, p["decoder"]))]
 
     def before_update(self, p: Parameters, progress: Progress) -> None:
         keep_off_radius(p["decoder"])
 
-    def after_update(self, p: Parameters, x: Tensor, progress: Progress, revive) -> None:
+    def after_update(self, p: Parameters, x: Tensor, y: Tensor, progress: Progress, revive) -> None:
         renormalise(p["decoder"])
 
     def export(self, p: Parameters) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from microtome.describe.heldout import agreement, correlation, intervals, thresh
 from microtome.describe.rows import Rows
 from microtome.describe.search import BEAM_ROWS, Found, beam, correlations, literal_price, standardised
 from microtome.describe.sets import token_sets
-from microtome.describe.split import halves
 from microtome.describe.values import strongest, unit_values
 from microtome.errors import Degenerate, UsageError
 from microtome.evidence import Estimate, Null, Provenance, benjamini_hochberg
 from microtome.method import Paper, method
+from microtome.subject.recording.halves import halves
 
 KIND = "predicate and unit out of step (documents exchanged and shifted)"
 #: Strongest rows kept as evidence.
@@ -112,7 +112,8 @@ def predicate_explainer(
     """
     _check(length, draws, alpha)
     values, names = unit_values(recording, units)
-    searched, judged, groups = halves(recording, share, seed)
+    chosen, groups = halves(recording, share, seed, fewest=2)
+    searched, judged = np.flatnonzero(chosen), np.flatnonzero(~chosen)
     rows = Rows.of(recording, tokens)
     atoms = mine(rows, searched)
     unit = standardised(values[searched])

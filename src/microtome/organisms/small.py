@@ -108,6 +108,23 @@ def fit_tokens(
     fit(model, loss, steps, lr=lr, weight_decay=weight_decay)
 
 
+def fit_classes(
+    model: nn.Module,
+    batch: Callable[[int], tuple[Tensor, Tensor]],
+    steps: int,
+    *,
+    lr: float = 5e-3,
+    weight_decay: float = 0.01,
+) -> None:
+    """Train in place on the cross-entropy of classes; `batch(step)` gives inputs [b, ...] and labels [b]. As `fit`."""
+
+    def loss(step: int) -> Tensor:
+        inputs, labels = batch(step)
+        return nn.functional.cross_entropy(model(inputs), labels)
+
+    fit(model, loss, steps, lr=lr, weight_decay=weight_decay)
+
+
 @torch.no_grad()
 def token_accuracy(model: nn.Module, ids: Tensor, targets: Tensor) -> float:
     """Share of the asked positions (targets not `IGNORED`) whose most likely token is the target."""

@@ -39,6 +39,18 @@ def probability_difference(logits: Tensor, answers: Tensor, wrong: Tensor) -> Te
     return (_at(logits, answers) - normaliser).exp() - (_at(logits, wrong) - normaliser).exp()
 
 
+def log_odds(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+    """Logit of the answer less the log-sum-exp of all others, ``log p / (1 - p)`` in nats; `wrong` is not read.
+
+    Unlike the log-probability it does not saturate where the answer is nearly certain.
+
+    >>> log_odds(torch.tensor([[1.0, 3.0]]), torch.tensor([1]), torch.tensor([0]))
+    tensor([2.])
+    """
+    others = logits.scatter(-1, answers.to(logits.device).long()[:, None], -torch.inf)
+    return _at(logits, answers) - others.logsumexp(-1)
+
+
 def kl(logits: Tensor, reference: Tensor) -> Tensor:
     """Divergence KL(reference || logits) per example, in nats; `reference` [n, vocab] is the plain run.
 
@@ -53,6 +65,7 @@ def kl(logits: Tensor, reference: Tensor) -> Tensor:
 METRICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "logit_difference": logit_difference,
     "log_prob": log_prob,
+    "log_odds": log_odds,
     "probability": probability,
     "probability_difference": probability_difference,
 }

@@ -48,7 +48,7 @@ def headline(found: Material, seed: int = 0) -> dict[str, float]:
     stimuli = enough(subject, found.stimuli[:SAMPLES], 2 * ROWS)
     bound = subject.bind(task, metric="logit_difference")
     logits = subject.run(bound.inputs, logits="all" if bound.metric.positions is None else bound.metric.positions).logits
-    logits = bound.metric.read(logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits)
+    logits = bound.metric.read(logits)
     spread = float(logits.std(dim=-1).mean())  # random weights have small logits: only effects beside their spread compare
     out = {"task": float(bound.metric(logits).mean())}
     try:

@@ -114,7 +114,6 @@ def share_right(subject: Subject, task: Task) -> float | None:
         return None
     rows = "all" if bound.metric.positions is None else bound.metric.positions
     logits = subject.run(bound.inputs, logits=rows).logits
-    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
     return float((bound.metric(bound.metric.read(logits)) > 0).float().mean())
 
 

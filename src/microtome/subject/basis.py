@@ -160,8 +160,9 @@ def edit_through(basis: Basis, x: Tensor, new_z: Tensor, *, z: Tensor | None = N
 
 def require_same(basis: Basis, *, site: str, subject: str = "") -> None:
     """Refuse a basis fitted at another site or on another subject (`subject` is a fingerprint)."""
-    if basis.site != site:
-        raise SubjectMismatch(f"the basis belongs to site '{basis.site}', not '{site}'; refit it or edit at its site.")
+    where = getattr(basis, "writes", basis.site)
+    if where != site:
+        raise SubjectMismatch(f"the basis belongs to site '{where}', not '{site}'; refit it or edit at its site.")
     fitted = getattr(basis, "subject", "")
     if subject and fitted and fitted != subject:
         raise SubjectMismatch(f"the basis was fitted on subject {fitted[:12]}, this one is {subject[:12]}; refit it.")

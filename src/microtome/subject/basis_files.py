@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 KINDS = {
     "identity": "microtome.subject.basis:Identity",
     "linear": "microtome.subject.basis:Linear",
+    "aligned_linear": "microtome.trace.alignment.basis:AlignedLinear",
+    "aligned_revnet": "microtome.trace.alignment.basis:AlignedRevNet",
     "sparse_dictionary": "microtome.decompose.dictionary:SparseDictionary",
+    "transcoder": "microtome.decompose.transcoding:Transcoder",
+    "crosscoder": "microtome.decompose.transcoding:Crosscoder",
+    "pursuit": "microtome.decompose.pursuit:PursuitDictionary",
+    "cross_layer_transcoder": "microtome.decompose.cross_layer:CrossLayerTranscoder",
     "nmf": "microtome.decompose.nmf:NonNegativeParts",
+    "kmeans": "microtome.decompose.kmeans:Centres",
 }
 
 

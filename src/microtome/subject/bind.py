@@ -42,7 +42,9 @@ class Metric:
         return self.function(logits, self.answers.to(logits.device), self.wrong.to(logits.device))
 
     def read(self, logits: Tensor) -> Tensor:
-        """Logits [n, vocab] at the answer positions of full logits [n, length, vocab]."""
+        """Logits [n, vocab] at the answer positions of full logits [n, length, vocab], or of those alone [n, 1, vocab]."""
+        if logits.ndim == 3 and logits.shape[1] == 1:
+            return logits[:, 0]
         if self.positions is None or logits.ndim == 2:
             return logits
         return logits[torch.arange(len(logits), device=logits.device), self.positions.to(logits.device)]

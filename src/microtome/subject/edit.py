@@ -152,7 +152,8 @@ def patch(
     ----------
     site : str
     source : Tensor or Run
-        Like the site: [n, length, ...features]; or a `Run` that recorded it. With `basis`, still values at the site.
+        Like the site: [n, length, ...features]; or a `Run` that recorded it. With `basis`, still values at the site (at
+        the site that it reads, for a transcoder).
     position, head, unit, basis : optional
         Where; None = everywhere.
 
@@ -160,7 +161,8 @@ def patch(
     -------
     Edit
     """
-    value = source if isinstance(source, Tensor) else source[site]
+    where = getattr(basis, "site", site) if hasattr(basis, "writes") else site
+    value = source if isinstance(source, Tensor) else source[where]
     return Edit(site, "set", value, position, _index("head", head), _index("unit", unit), basis)
 
 

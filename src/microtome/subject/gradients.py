@@ -23,8 +23,9 @@ def gradients(
     sites: Sequence[str],
     metric: Callable[[Tensor], Tensor],
     edits: Sequence[Edit] = (),
+    seen: Sequence[str] = (),
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Values [n] of the metric, d value / d site for each site, and the sites' values.
+    """Values [n] of the metric, d value / d site for each site, and the values of these sites and of those in `seen`.
 
     The gradient at a site is taken of the sum over examples, which is each example's own gradient because examples do not
     mix (in eval mode). Parameters receive no gradient; their flags come back as they were.
@@ -42,7 +43,15 @@ def gradients(
 
         return keep
 
+    def look(name: str):
+        def keep(value: Tensor) -> None:
+            leaves[name] = value.detach().clone()
+
+        return keep
+
     taps = taps_for(subject, edits, counts)
+    for site in map(subject.site, seen):
+        taps.setdefault(site.name, Tap(site)).keep = look(site.name)
     for site in chosen:
         taps.setdefault(site.name, Tap(site)).keep = watch(site.name)
     read = getattr(metric, "read", None)

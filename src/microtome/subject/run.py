@@ -15,6 +15,7 @@ from microtome.subject.edit import Edit, derangement
 from microtome.subject.fingerprint import current_fingerprint
 from microtome.subject.hooks import Placed, Stop, Tap, attached
 from microtome.subject.inputs import Inputs
+from microtome.subject.reading import expanded, from_run, reads_elsewhere, written
 from microtome.subject.site import Site
 
 if TYPE_CHECKING:
@@ -131,9 +132,15 @@ def forward(subject, inputs, record, edits, logits, *, copy):
 def taps_for(subject: "Subject", edits: Sequence[Edit], counts: Sequence[Count | None]) -> dict[str, Tap]:
     """One tap per site with its edits in the order given."""
     taps: dict[str, Tap] = {}
+    looks: list[Edit] = []
     for edit, count in zip(edits, counts):
         site = subject.site(edit.site)
+        more, edit = expanded(subject, edit)
+        looks += more
         taps.setdefault(site.name, Tap(site)).edits.append(Placed(edit, None, count))
+    for look in looks:  # last: they see their site after all edits there
+        site = subject.site(look.site)
+        taps.setdefault(site.name, Tap(site)).edits.append(Placed(look))
     return taps
 
 
@@ -155,7 +162,8 @@ def check_edits(subject: "Subject", edits: Sequence[Edit]) -> None:
         site = subject.site(edit.site)
         if edit.basis is not None:
             fitted = getattr(edit.basis, "subject", "")
-            named = edit.basis.site if _is_name_of(subject, edit.basis.site, site) else site.name
+            where = written(edit.basis)
+            named = where if _is_name_of(subject, where, site) else site.name
             require_same(edit.basis, site=named, subject=current_fingerprint(subject) if fitted else "")
 
 
@@ -171,10 +179,11 @@ def bind_edits(subject: "Subject", inputs: Inputs, edits: Sequence[Edit]) -> lis
     measured = [e for e in edits if e.op in ("mean", "resample", "clean")]
     if not measured:
         return list(edits)
-    names = sorted({e.site for e in measured})
+    names = sorted({e.site for e in measured} | {s for e in measured for s in reads_elsewhere(e.basis)})
     values, _, _ = forward(subject, inputs, names, (), "none", copy=True)
     assert values is not None  # copies were asked for
-    return [_bind(e, values[subject.site(e.site).name], subject.site(e.site), inputs)
+    seen = {name: values[subject.site(name).name] for name in names}
+    return [_bind(from_run(subject, e, seen), seen[e.site], subject.site(e.site), inputs)
             if e.op in ("mean", "resample", "clean") else e for e in edits]
 
 
@@ -184,7 +193,8 @@ def _bind(edit: Edit, clean: Tensor, site: Site, inputs: Inputs) -> Edit:
 
         moved, present = ordered(clean, site.axes_of(clean))
         real = _real(moved, present, site, inputs)
-        return replace(edit, op="coordinates", value=mean_coordinates(edit, moved, present, real))
+        own = getattr(edit.basis, "inner", edit.basis)
+        return replace(edit, op="coordinates", value=mean_coordinates(edit, moved, present, real), basis=own)
     if edit.op == "clean":
         value = clean
     elif edit.op == "resample":

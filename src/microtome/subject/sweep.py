@@ -21,6 +21,7 @@ from microtome.subject.edit import Edit
 from microtome.subject.hooks import Placed, Tap, attached
 from microtome.subject.inputs import Inputs
 from microtome.subject.narrow import last_mlp, narrowed
+from microtome.subject.reading import reads_elsewhere
 from microtome.subject.replay import Capture, PrefixCache, capture, head_of, main_trunk, replay_block
 from microtome.subject.run import bind_edits, logits_of
 from microtome.subject.sweep_values import full_values, reader, refuse_untouched
@@ -133,6 +134,8 @@ def _why_not(subject: "Subject", trunk: Trunk | None, sets: Sequence[tuple[Edit,
         site = subject.site(edit.site)
         if site.block is None or site.stack != trunk.stack.name:
             return f"{site.name} lies outside the blocks"
+        if edit.basis is not None and reads_elsewhere(edit.basis):
+            return f"the basis '{edit.basis.name}' reads another site than it writes"
     return ""
 
 
@@ -244,7 +247,6 @@ def _full(
     """Every entry by a full forward, as many copies stacked as the memory holds."""
     with torch.no_grad():
         logits = logits_of(subject.call(inputs, "all" if metric.positions is None else metric.positions))
-    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
     base = metric(metric.read(logits)).cpu()
     size = sum(v.numel() * v.element_size() for v in inputs.tensors.values()) * 64
     room = int(max(1, min(64, memory // max(1, size))))

@@ -12,6 +12,7 @@ from microtome.subject.bind import Metric
 from microtome.subject.edit import Edit
 from microtome.subject.hooks import Placed, Tap, attached
 from microtome.subject.inputs import Inputs
+from microtome.subject.reading import with_looks
 from microtome.subject.replay import head_of, main_trunk, tail
 from microtome.subject.run import logits_of
 
@@ -48,7 +49,7 @@ def full_values(subject: "Subject", inputs: Inputs, sets: Sequence[tuple[Edit, .
     stacked = inputs.repeat(len(sets))
     taps: dict[str, Tap] = {}
     placed = []
-    for k, edits in enumerate(sets):
+    for k, edits in enumerate(with_looks(subject, sets)):
         for edit in edits:
             site = subject.site(edit.site)
             placed.append(Placed(edit, slice(k * n, (k + 1) * n) if len(sets) > 1 else None, Count()))
@@ -56,6 +57,5 @@ def full_values(subject: "Subject", inputs: Inputs, sets: Sequence[tuple[Edit, .
     with torch.no_grad(), attached(subject.module, list(taps.values()), inputs.frame_of):
         logits = logits_of(subject.call(stacked, "all" if metric.positions is None else metric.positions.repeat(len(sets))))
     refuse_untouched(placed)
-    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
     per = logits.view(len(sets), n, *logits.shape[1:])
     return torch.stack([metric(metric.read(copy)) for copy in per]).cpu()

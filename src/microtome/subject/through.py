@@ -39,7 +39,8 @@ def change_through(
     z = basis.encode(x)
     if edit.op == "set" and isinstance(given, Tensor) and given.ndim and _at_site(given, x, old, basis, present):
         like = torch.as_tensor(value(), dtype=old.dtype, device=old.device).expand_as(old)
-        given = basis.encode(_rows(like, basis, present))
+        own = getattr(basis, "inner", basis)  # a basis that reads another site takes the value that was there
+        given = own.encode(_rows(like, basis, present))
     units = slice(None) if edit.unit is None else _units(edit.unit, basis.dim, site)
     new = z.clone()
     part = given[..., units] if isinstance(given, Tensor) and given.shape[-1:] == z.shape[-1:] else given

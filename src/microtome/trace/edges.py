@@ -19,7 +19,8 @@ class Edge:
     ----------
     sender : Node
     receiver : Node or None
-        The query, key or value of a head, e.g. ``Node("blocks.5.attn.q", head=3)``; None = the logits.
+        The query, key or value of a head, e.g. ``Node("blocks.5.attn.q", head=3)``; the input of an MLP, named by the MLP
+        (``Node("blocks.5.mlp.out")``, m5); None = the logits.
 
     Examples
     --------
@@ -66,12 +67,23 @@ class Edge:
     def __str__(self) -> str:
         return self.short
 
+    def __lt__(self, other: "Edge") -> bool:
+        return self._key < other._key
+
+    @property
+    def _key(self) -> tuple:
+        return (self.sender, self.receiver is None, self.receiver or self.sender)
+
 
 def require_receivers(receivers: Sequence[Node]) -> None:
-    """Refuse receivers that are not the query, key or value of a head: only there an input is apart from the stream."""
-    bad = [str(t) for t in receivers if t.site.rpartition(".")[2] not in ("q", "k", "v")]
+    """Refuse receivers that are no query, key or value of a head and no MLP: only there an input is apart from the stream."""
+    bad = [str(t) for t in receivers if t.site.rpartition(".")[2] not in ("q", "k", "v") and not _is_mlp(t.site)]
     if bad:
-        raise UsageError(f"receivers must be the logits, or queries, keys or values of heads; got {bad}.")
+        raise UsageError(f"receivers must be the logits, MLPs, or queries, keys or values of heads; got {bad}.")
+
+
+def _is_mlp(site: str) -> bool:
+    return site.endswith("mlp.out")
 
 
 def other_components(subject: Any, *, mlps: bool = True) -> list[str]:
@@ -107,12 +119,13 @@ def direct(
     if not receivers:
         return first
     sites = sorted({r.site for r in receivers})
-    last = max(_block(subject, site) for site in sites)
-    # What stands in the receivers' block or later cannot reach them, and the first pass ends there.
-    got = subject.run(inputs, record=sites, edits=[e for e in first if _block(subject, e.site) < last], logits="none")
+    last = max(_depth(subject, site) for site in sites)
+    # What stands in the receivers' block or later cannot reach them (heads reach the MLP of their block), and the first pass
+    # ends there.
+    got = subject.run(inputs, record=sites, edits=[e for e in first if _depth(subject, e.site) < last], logits="none")
     return [r.patch(got[r.site]) for r in receivers]
 
 
-def _block(subject: Any, site: str) -> int:
+def _depth(subject: Any, site: str) -> int:
     block = subject.site(site).block
-    return -1 if block is None else block
+    return -1 if block is None else 2 * block + _is_mlp(site)

@@ -43,11 +43,11 @@ def references(
     if ablation == "resample":
         order = torch.from_numpy(rng(seed, "resample").permutation(n))
         return {s: run[s][order] for s in sites}
-    weights = _averaging(bound)
+    weights = averaging(bound)
     return {s: (weights.to(run[s]) @ run[s].flatten(1)).view_as(run[s]) for s in sites}
 
 
-def _averaging(bound: Any) -> Tensor:
+def averaging(bound: Any) -> Tensor:
     """[n, n]: row i averages the prompts whose positions mean the same as those of prompt i."""
     lengths, groups = bound.inputs.lengths.cpu(), torch.as_tensor(bound.groups)
     length = lengths[:, None] == lengths[None]

@@ -39,7 +39,4 @@ def measured(
     """One run and the metric [n] (float64) on it."""
     positions = metric.positions
     run = subject.run(inputs, record=record, edits=edits, logits="all" if positions is None else positions)
-    logits = run.logits
-    if positions is not None and logits.ndim == 3 and logits.shape[1] == 1:
-        logits = logits[:, 0]
-    return run, metric(metric.read(logits)).double().cpu().numpy()
+    return run, metric(metric.read(run.logits)).double().cpu().numpy()

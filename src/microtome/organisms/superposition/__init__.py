@@ -7,6 +7,7 @@ from microtome.organisms.superposition.organism import (
     examples,
     train,
     train_instances,
+    train_on,
 )
 
-__all__ = ["SuperpositionTruth", "ToySuperposition", "build", "examples", "train", "train_instances"]
+__all__ = ["SuperpositionTruth", "ToySuperposition", "build", "examples", "train", "train_instances", "train_on"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from microtome.organisms import shelf
-from microtome.organisms.fit import fit
+from microtome.organisms.fit import fit, seeded
 from microtome.organisms.truth import unit_rows
 from microtome.rng import torch_rng
 from microtome.stimuli.algorithmic.sparse import draw, sparse_features
@@ -48,7 +48,7 @@ class ToySuperposition(nn.Module):
         super().__init__()
         self.encode = nn.Linear(features, hidden, bias=False)
         self.decode = Decode(self.encode, features)
-        self.output = nn.ReLU()
+        self.output: nn.Module = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.decode(self.encode(x)))
@@ -135,6 +135,33 @@ def train_instances(
         final = error(draw(8192, features, density, seed, "test")[None])
     order = final.argsort()
     return bank.w.detach()[order], bank.b.detach()[order, 0], final[order]
+
+
+def train_on(
+    x: Tensor, hidden: int, *, relu: bool = True, weight_decay: float = 0.0, steps: int = 1500, lr: float = 5e-3, seed: int = 0
+) -> ToySuperposition:
+    """Train one toy model on given features.
+
+    Parameters
+    ----------
+    x : Tensor[n, features].
+    hidden : dimensions.
+    relu : False gives the linear control.
+    weight_decay : of AdamW, decoupled.
+    steps, lr : updates of batch 512.
+    seed : start and batches.
+    """
+    module = seeded(lambda: ToySuperposition(x.shape[1], hidden), seed, f"{NAME} on data")
+    if not relu:
+        module.output = nn.Identity()
+    g = torch_rng(seed, NAME, "batches")
+
+    def loss(_: int) -> Tensor:
+        rows = x[torch.randint(0, len(x), (512,), generator=g)]
+        return (module(rows) - rows).square().sum(-1).mean()
+
+    fit(module, loss, steps, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.999), clip=1e9)
+    return module.eval()
 
 
 def train(seed: int = 0) -> tuple[ToySuperposition, dict[str, Any], dict[str, float]]:

@@ -1,7 +1,9 @@
 """Generated worlds without pixels or prose: arithmetic, memory, hidden states, sparse features, closed vocabularies."""
 
+from microtome.stimuli.algorithmic.bags import bags, placed_features
 from microtome.stimuli.algorithmic.bits import parity
 from microtome.stimuli.algorithmic.capitals import recall
+from microtome.stimuli.algorithmic.conditions import bit_strings, conditions
 from microtome.stimuli.algorithmic.flipflop import flip_flop
 from microtome.stimuli.algorithmic.hmm import HiddenMarkov, emissions, mess3
 from microtome.stimuli.algorithmic.indirect import indirect_object
@@ -12,6 +14,9 @@ from microtome.stimuli.algorithmic.tables import gaussian
 
 __all__ = [
     "HiddenMarkov",
+    "bags",
+    "bit_strings",
+    "conditions",
     "dictionary",
     "emissions",
     "flip_flop",
@@ -21,6 +26,7 @@ __all__ = [
     "mixed",
     "modular_addition",
     "parity",
+    "placed_features",
     "recall",
     "repeats",
     "sparse_features",

@@ -14,7 +14,7 @@ def ability(context: Context) -> Section:
     bound = subject.bind(found.task, metric="logit_difference")
     rows = "all" if bound.metric.positions is None else bound.metric.positions
     logits = subject.run(bound.inputs, logits=rows).logits
-    logits = bound.metric.read(logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits)
+    logits = bound.metric.read(logits)
     value = bound.metric(logits).double().cpu().numpy()
     groups = np.asarray(bound.groups)
     estimate = cluster_bootstrap(value, groups, unit="nats", seed=context.seed)

@@ -6,8 +6,16 @@ from dataclasses import replace
 from microtome.errors import Degenerate, MicrotomeError, ShapeError, SubjectMismatch, UsageError
 from microtome.method import Method
 from microtome.testing.case import Refusal, World
+from microtome.testing.families.interchanges import (
+    interchange_refusals,
+    interchange_strangers,
+    interchange_truth,
+    interchange_world,
+    takes_pairs,
+)
 from microtome.testing.families.networks import causal_rows, network_refusals, network_world
 from microtome.testing.families.tables import ranked, table_of
+from microtome.testing.worlds import own_world
 
 #: AUROC of effects for rows on the planted path.
 PLANTED = 0.9
@@ -17,11 +25,19 @@ PERFECT = {"completeness": 0.0}
 
 def tiny(method: Method, seed: int) -> World:
     """A network in which one head copies one token to the answer."""
+    if takes_pairs(method):
+        return interchange_world(method, seed)
+    if own := own_world(method):
+        return own.tiny(method, seed)
     return _with_circuit(method, network_world(seed))
 
 
 def null(method: Method, seed: int) -> World:
     """Freshly drawn weights."""
+    if takes_pairs(method):
+        return interchange_world(method, seed, structured=False)
+    if own := own_world(method):
+        return own.null(method, seed)
     return _with_circuit(method, network_world(seed, structured=False))
 
 
@@ -46,6 +62,10 @@ def takes_circuit(method: Method) -> bool:
 
 def truth(method: Method, result, world: World) -> float:
     """AUROC of the absolute effects for the rows on the planted path; of a judge of circuits, how near it is to perfect."""
+    if takes_pairs(method):
+        return interchange_truth(method, result, world)
+    if own := own_world(method):
+        return own.truth(method, result, world)
     if takes_circuit(method):
         return max(0.0, 1.0 - abs(PERFECT.get(method.key, 1.0) - result.estimate.value))
     table = table_of(result)
@@ -54,12 +74,17 @@ def truth(method: Method, result, world: World) -> float:
 
 def refusals(method: Method) -> list[Refusal]:
     """Wrong sites, nodes, options and seeds; pairs that do not correspond; a corruption that changes nothing."""
+    if takes_pairs(method):
+        return interchange_refusals(method)
+    if own := own_world(method):
+        return own.refusals(method)
     rows = network_refusals(method)
     task = tiny(method, 0).given["task"]
     shorter = replace(task, corrupt=task.corrupt[:, :-1])
-    rows += [Refusal("pairs of unequal length", {"task": shorter}, ShapeError, "equal length"),
-             Refusal("an unknown metric", {"metric": "logit_diference"}, UsageError, "logit_difference")]  # fmt: skip
+    rows.append(Refusal("pairs of unequal length", {"task": shorter}, ShapeError, "equal length"))
     parameters = inspect.signature(method.function).parameters if method.function else {}
+    if "metric" in parameters:
+        rows.append(Refusal("an unknown metric", {"metric": "logit_diference"}, UsageError, "logit_difference"))
     for name in ("nodes", "senders"):
         if name in parameters:
             rows += [Refusal(f"a misspelt kind of {name}", {name: "heads"}, UsageError, "head"),
@@ -76,6 +101,10 @@ def refusals(method: Method) -> list[Refusal]:
 
 def strangers(method: Method) -> list[Refusal]:
     """A circuit of another network."""
+    if takes_pairs(method):
+        return interchange_strangers(method)
+    if own := own_world(method):
+        return own.strangers(method) if hasattr(own, "strangers") else []
     if not takes_circuit(method):
         return []
     return [Refusal("a circuit of another subject", {"circuit": tiny(method, 1).given["circuit"]}, SubjectMismatch)]

@@ -1,0 +1,144 @@
+"""Marks et al. (2024), Sparse Feature Circuits: features that carry a behaviour, and SHIFT.
+
+On the language organism, number agreement with a distractor: TopK autoencoders at the attention outputs, MLP outputs and the
+stream after each of its four blocks. Integrated gradients rank the features of the first layer as exact interventions do,
+and better than (or as well as) one gradient does; a circuit of few features is faithful where as many neurons of the same
+sites are not, and random features do nothing. Everything outside a circuit is set to its mean over the data; errors of the
+dictionaries are kept in all arms (`faithful_no_errors` has them at their mean too: at this scale much is in them).
+
+SHIFT on a classifier whose two attributes were never apart in training: ablating the ten features of its hidden layer that
+go with the unwanted attribute raises the accuracy of the worst group, ten random active features do not.
+
+https://arxiv.org/abs/2403.19647
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+import microtome as mt
+from microtome.decompose import topk_sae
+from microtome.organisms.fit import fit
+from microtome.organisms.small import perceptron
+from microtome.replicate import Claim
+from microtome.rng import rng, torch_rng
+from microtome.subject.basis import Identity
+from microtome.trace import shift, sparse_feature_circuits
+
+CATALOG = ("trace", 231)
+SEEDS = (0, 1, 2)
+BUDGET_SECONDS = 120
+METHODS = ("microtome.trace.sparse_feature_circuits", "microtome.trace.feature_effects", "microtome.trace.feature_edges")
+DOCUMENTS, PROMPTS, SIZE, MARKED = 400, 32, 60, 10
+SETTINGS = {"latents": 512, "k": 16, "steps": 250, "batch": 512, "lr": 2e-3}
+
+CLAIMS = [
+    Claim("integrated gradients against exact effects, first layer (Spearman)", "ig_spearman", 0.9, null="shuffled_spearman"),
+    Claim("gain over one gradient", "ig_gain", 0.0, null="shuffled_gain"),
+    Claim("faithfulness of the feature circuit", "faithful", 0.8, null="faithful_random"),
+    Claim("faithfulness of as many neurons, below that of features", "neuron_gap", 0.1, null="random_gap"),
+    Claim("random features (faithfulness)", "faithful_random", 0.2, "<=", null="faithful"),
+    Claim("SHIFT: gain of the worst group", "shift_gain", 0.2, null="shift_random"),
+    Claim("ten random active features: gain of the worst group", "shift_random", 0.03, "<=", null="shift_gain"),
+]
+
+
+def run(seed: int) -> dict[str, float]:
+    """A circuit of features against neurons and chance; then SHIFT."""
+    subject = mt.load("organism:language")
+    sites = [f"blocks.{b}.{p}" for b in range(subject.facts.blocks) for p in ("attn.out", "mlp.out", "resid_post")]
+    recording = subject.record(subject.organism.examples(DOCUMENTS, seed), sites)
+    bases = [topk_sae(recording[s], seed=seed, **SETTINGS) for s in sites]
+    neurons = [Identity(s, subject.facts.d_model) for s in sites]
+    found, held = subject.organism.truth.task("agreement", 2 * PROMPTS, seed).split(seed)
+    graph, plain = (sparse_feature_circuits(subject, found, b, node_threshold=0.0, edges=False) for b in (bases, neurons))
+    out = faithfulness(subject, held, {"features": (bases, graph), "neurons": (neurons, plain)}, seed)
+    return out | ranks(subject, found, bases[0], seed) | shifted(seed)
+
+
+def ranks(subject: mt.Subject, task: Any, basis: Any, seed: int) -> dict[str, float]:
+    """Effects of the features of one dictionary: exact, integrated, and from a single gradient."""
+    bound = subject.bind(task)
+    integrated, single = (effects(sparse_feature_circuits(subject, task, [basis], node_threshold=0.0, steps=n, edges=False))
+                          for n in (10, 1))  # fmt: skip
+    units = sorted(integrated, key=lambda u: -abs(integrated[u]))[:80]
+    source = basis.encode(subject.run(bound.corrupt, record=[basis.site])[basis.site])
+    swept = subject.sweep(
+        bound.inputs, [mt.Edit(basis.site, "set", source, unit=u, basis=basis) for u in units], bound.metric
+    )
+    exact = (swept.values - swept.base).mean(1).numpy()
+    ours, one = np.array([integrated[u] for u in units]), np.array([single.get(u, 0.0) for u in units])
+    mixed = rng(seed, "shuffled").permutation(ours)
+    a, b, c = (float(spearmanr(x, exact)[0]) for x in (ours, one, mixed))
+    return {"ig_spearman": a, "atp_spearman": b, "ig_gain": a - b, "shuffled_spearman": c, "shuffled_gain": c - b}
+
+
+def effects(graph: Any) -> dict[int, float]:
+    """Effect by feature."""
+    nodes = graph.of_kind("feature")
+    return dict(zip(graph.index[nodes].tolist(), graph.effect[nodes].tolist()))
+
+
+def faithfulness(subject: mt.Subject, task: Any, arms: dict[str, Any], seed: int) -> dict[str, float]:
+    """Share of the metric that the `SIZE` nodes of largest effect keep when all other nodes are at their mean."""
+    bound, out = subject.bind(task), {}
+    for name, (bases, graph) in arms.items():
+        nodes = graph.of_kind("feature")
+        order = nodes[graph.effect[nodes].abs().argsort(descending=True)]
+        draw = nodes[torch.randperm(len(nodes), generator=torch_rng(seed, "random features"))]
+        kept = [[graph.unit(int(i)) for i in chosen] for chosen in (order[:SIZE], draw[:SIZE], [])]
+        sets = [outside(subject, bound, bases, units) for units in kept]
+        only, chance, none = (float(x.mean()) for x in subject.sweep(bound.inputs, sets, bound.metric).values)
+        whole = float(subject.sweep(bound.inputs, [sets[2][:1]], bound.metric).base.mean())
+        out |= {name: (only - none) / (whole - none), f"{name}_random": (chance - none) / (whole - none)}
+    return {
+        "faithful": out["features"], "faithful_random": out["features_random"], "neurons": out["neurons"],
+        "neuron_gap": out["features"] - out["neurons"], "random_gap": out["features_random"] - out["neurons_random"],
+    }  # fmt: skip
+
+
+def outside(subject: mt.Subject, bound: Any, bases: list[Any], units: list[Any]) -> list[mt.Edit]:
+    """Every coordinate but the given ones at its mean over the clean and corrupt prompts, position by position."""
+    edits = []
+    for basis in bases:
+        stay = {u.index for u in units if u.site == basis.site}
+        codes = torch.cat([basis.encode(subject.run(x, record=[basis.site])[basis.site]) for x in (bound.inputs, bound.corrupt)])
+        mean = codes.mean(0, keepdim=True).expand(len(bound), -1, -1)
+        gone = [u for u in range(basis.dim) if u not in stay]
+        edits.append(mt.Edit(basis.site, "set", mean, unit=gone, basis=basis))
+    return edits
+
+
+def shifted(seed: int) -> dict[str, float]:
+    """A classifier of A, trained where B always equals A; B is written louder."""
+    g = torch_rng(seed, "confounded")
+    directions = torch.nn.functional.normalize(torch.randn(64, 64, generator=g), dim=1)
+
+    def draw(n: int, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        codes = torch.rand(n, 64, generator=g) * (torch.rand(n, 64, generator=g) < 0.05)
+        codes[:, :8] = torch.rand(n, 8, generator=g) * a[:, None] * 1.0
+        codes[:, 8:16] = torch.rand(n, 8, generator=g) * b[:, None] * 2.0
+        return codes @ directions
+
+    def groups(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        a, b = torch.rand(n, generator=g) < 0.5, torch.rand(n, generator=g) < 0.5
+        return draw(n, a.float(), b.float()), a, b
+
+    same = (torch.rand(4096, generator=g) < 0.5).float()
+    x, model = draw(4096, same, same), perceptron([64, 64, 2], seed=seed)
+    fit(model, lambda _: torch.nn.functional.cross_entropy(model(x), same.long()), 300, lr=3e-3)
+    subject = mt.Subject(model, name="confounded classifier")
+    mixed, _, b = groups(4096)
+    basis = topk_sae(subject.record(mixed, ["0"]), latents=128, k=12, steps=400, batch=512, lr=3e-3, seed=seed)
+    codes = basis.encode(subject.run(mixed, record=["0"])["0"])
+    apart = codes[b].mean(0) - codes[~b].mean(0)
+    active = (codes.mean(0) > 0).nonzero()[:, 0]
+    marked = [basis.unit(int(u)) for u in apart.abs().topk(MARKED).indices]
+    rest = active[~torch.isin(active, torch.tensor([u.index for u in marked]))]
+    chance = [basis.unit(int(u)) for u in rest[torch.randperm(len(rest), generator=g)[:MARKED]]]
+    test, a, b = groups(4096)
+    arms = [subject.run(test, edits=e).output.argmax(1) == a.long() for e in ((), shift([basis], marked), shift([basis], chance))]
+    worst = [min(float(right[(a == i) & (b == j)].float().mean()) for i in (0, 1) for j in (0, 1)) for right in arms]
+    return {"worst_group": worst[0], "shift_gain": worst[1] - worst[0], "shift_random": worst[2] - worst[0]}

@@ -1,0 +1,136 @@
+"""The node that a rule hangs behind a value, and the ledger of what it loses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microtome.attribute.rules.calls import Call
+from microtome.attribute.rules.rule import TINY, Form, Rule, stabilised
+from microtome.errors import UsageError
+
+
+class Ledger:
+    """Relevance that came in minus relevance that went out, per module and function, summed over each example."""
+
+    def __init__(self, active: bool = True) -> None:
+        self.active = active
+        self.examples = 0
+        self.lost: dict[str, Tensor] = {}
+        self.unruled: set[str] = set()
+        self.start: Tensor | None = None
+
+    def enter(self, call: Call, before: Tensor, after: Sequence[Tensor]) -> None:
+        """Add one call: relevance at its output and at its inputs."""
+        if not self.active:
+            return
+        name = str(call)
+        loss = self.per_example(before)
+        for part in after:
+            loss = loss - self.per_example(part)
+        self.lost[name] = self.lost[name] + loss if name in self.lost else loss
+
+    def per_example(self, relevance: Tensor) -> Tensor:
+        """Sums [n]; axis 0 is the batch, or batch and positions merged."""
+        n = self.examples or len(relevance)
+        if relevance.ndim and relevance.shape[0] % n == 0:
+            return relevance.detach().reshape(n, -1).sum(1).double().cpu()
+        return (relevance.detach().sum() / n).double().cpu().expand(n)
+
+
+class _Ruled(torch.autograd.Function):
+    """The exact value forwards, the rule backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, held: "_Held", *inputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.held = held
+        return held.value
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None, *ctx.held.back(signal)
+
+
+class _Held:
+    """What the backward of one call needs. Values are kept detached: a node that held its own output would never be freed."""
+
+    def __init__(self, call: Call, rule: Rule, inputs: list[Tensor], value: Tensor, ledger: Ledger, form: Form) -> None:
+        self.call, self.rule, self.ledger, self.form = call, rule, ledger, form
+        self.inputs = [x.detach() for x in inputs]
+        self.versions = [x._version for x in inputs]
+        self.value = value
+        self.out: Tensor | None = None
+        self.made = 0
+
+    def settle(self, out: Tensor) -> None:
+        """Keep the output; from here on changes in place are noticed."""
+        self.out, self.made = out.detach(), out._version
+        self.value = self.out
+
+    def back(self, signal: Tensor) -> list[Tensor]:
+        """Signals at the inputs, in the form that the composite speaks."""
+        call, rule = self.call, self.rule
+        for x, version in zip(self.inputs, self.versions):
+            if x._version != version:
+                raise UsageError(
+                    f"an input of {call} was overwritten in place after the call, so its rule cannot be applied. "
+                    "Set inplace=False in the module that follows."
+                )
+        out = self.out
+        assert out is not None
+        reads = rule.form != self.form or self.form == "gradient" or getattr(rule, "reads_output", True)
+        if out._version != self.made and reads:  # a later function worked in place
+            out = call.plain(*self.inputs)
+        told = signal
+        if rule.form != self.form:
+            signal = signal * out if rule.form == "relevance" else signal / stabilised(out, TINY)
+        parts = list(rule.back(call, self.inputs, out, signal))
+        if rule.form != self.form:
+            if self.form == "relevance":
+                parts = [x * g for x, g in zip(self.inputs, parts)]
+            else:
+                parts = [r / stabilised(x, TINY) for x, r in zip(self.inputs, parts)]
+        if self.ledger.active:
+            if self.form == "relevance":
+                self.ledger.enter(call, told, parts)
+            else:
+                self.ledger.enter(call, told * out, [x * g for x, g in zip(self.inputs, parts)])
+        return parts
+
+
+def hang(
+    call: Call, rule: Rule, inputs: list[Tensor], ledger: Ledger, form: Form, *, value: Tensor | None = None
+) -> Tensor | None:
+    """The value of the call with the rule behind it; None where the value is no single tensor of real numbers."""
+    if value is None:
+        with torch.no_grad():
+            value = call.plain(*inputs)
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return None
+    held = _Held(call, rule, inputs, value, ledger, form)
+    out = _Ruled.apply(held, *inputs)
+    held.settle(out)  # pyright: ignore[reportArgumentType]
+    return out  # pyright: ignore[reportReturnType]
+
+
+class _Start(torch.autograd.Function):
+    """Where relevance begins: R = logits * gradient of the metric."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ledger: Ledger, form: Form) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(logits)
+        ctx.ledger, ctx.form = ledger, form
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (logits,) = ctx.saved_tensors
+        relevance = signal * logits
+        ctx.ledger.start = ctx.ledger.per_example(relevance)
+        return relevance if ctx.form == "relevance" else signal, None, None
+
+
+def start(logits: Tensor, ledger: Ledger, form: Form) -> Tensor:
+    """The logits, behind which relevance begins."""
+    return _Start.apply(logits, ledger, form)  # pyright: ignore[reportReturnType]

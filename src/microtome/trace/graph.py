@@ -1,0 +1,231 @@
+"""One scored graph: a number for every edge between writers and readers of the residual stream."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from microtome.errors import Degenerate, NonFinite, UsageError, nearest
+from microtome.evidence import Estimate, Finding, Provenance, auroc, benjamini_hochberg
+from microtome.rng import derive
+from microtome.trace.circuit import Circuit
+from microtome.trace.edges import Edge
+from microtome.trace.effects import EPSILON
+from microtome.trace.nodes import Node
+from microtome.trace.selection import keep_strongest, pruned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGN = "positive = cutting the edge (putting the corrupt value on it) lowers the metric"
+
+
+@dataclass(eq=False)
+class ScoredGraph:
+    """A score for each edge, as a dense matrix with views.
+
+    Positive = cutting the edge (putting the corrupt value on it) lowers the metric.
+
+    Attributes
+    ----------
+    senders : list of Node
+        Embedding, heads and MLPs, in order.
+    receivers : list of Node or None
+        Queries, keys and values of heads, MLPs (their input), None = the logits.
+    scores : ndarray[senders, receivers]
+        In units of the metric, mean over prompts; 0 where there is no edge.
+    error : ndarray[senders, receivers]
+        Standard error over groups of prompts; NaN where unknown.
+    allowed : ndarray of bool
+        Which pairs are edges.
+    total : float
+        Clean minus corrupt metric, mean.
+    name, metric, task, subject, data : str
+        The scorer; what it scored; fingerprints of the subject and of the task.
+    prompts : int
+    forwards : float
+        Cost in forward passes of the batch (a backward counts two).
+    exact : bool
+    """
+
+    senders: list[Node]
+    receivers: list[Any]
+    scores: np.ndarray
+    error: np.ndarray
+    allowed: np.ndarray
+    total: float
+    name: str
+    metric: str
+    task: str
+    subject: str
+    data: str = ""
+    prompts: int = 0
+    forwards: float = 0.0
+    seed: int = 0
+    exact: bool = False
+    notes: tuple[str, ...] = ()
+    sign: str = field(default=SIGN, repr=False)
+
+    def __post_init__(self) -> None:
+        derive(self.seed)
+        if not np.isfinite(self.scores).all() or not np.isfinite(self.total):
+            raise NonFinite(f"{self.name}: {int((~np.isfinite(self.scores)).sum())} edges of '{self.task}' have no finite score.")
+        if abs(self.total) < EPSILON:
+            raise Degenerate(
+                f"{self.name}: clean and corrupt {self.metric} of '{self.task}' differ by {self.total:.1e} on average, so there "
+                "is nothing for edges to carry. The corruption does not change the behaviour: choose another."
+            )
+
+    # ---- views
+
+    @cached_property
+    def edges(self) -> list[Edge]:
+        """All edges, sender by sender."""
+        return [Edge(self.senders[i], self.receivers[j]) for i, j in np.argwhere(self.allowed)]
+
+    def score(self, edge: "Edge | str") -> float:
+        """The score of one edge, e.g. of ``"a0.h1->logits"``."""
+        i, j = self.place(edge)
+        return float(self.scores[i, j])
+
+    def place(self, edge: "Edge | str") -> tuple[int, int]:
+        """Row and column of an edge.
+
+        Raises
+        ------
+        UsageError
+            With the nearest names.
+        """
+        known = self._places
+        if str(edge) not in known:
+            raise UsageError(f"no edge '{edge}' among {len(known)}.{nearest(str(edge), known)}")
+        return known[str(edge)]
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        return {e.short: (int(i), int(j)) for e, (i, j) in zip(self.edges, np.argwhere(self.allowed))}
+
+    def top(self, k: int = 5) -> list[Edge]:
+        """The k edges with the largest absolute scores."""
+        values = np.abs(self.scores[self.allowed])
+        return [self.edges[i] for i in np.argsort(-values, kind="stable")[:k]]
+
+    @property
+    def sent(self) -> np.ndarray:
+        """Scores of the senders: the sum over the edges that leave each."""
+        return self.scores.sum(axis=1)
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """One row per edge: edge, sender, receiver, score, low, high (normal, over prompt groups), p, q."""
+        import pandas as pd
+        from scipy.stats import norm
+
+        score, error = self.scores[self.allowed], self.error[self.allowed]
+        frame = pd.DataFrame({"edge": [e.short for e in self.edges], "sender": [str(e.sender) for e in self.edges],
+                              "receiver": [str(e.receiver or "logits") for e in self.edges], "score": score})  # fmt: skip
+        if np.isfinite(error).all():
+            frame["low"], frame["high"] = score - 1.96 * error, score + 1.96 * error
+            z = np.divide(np.abs(score), error, out=np.zeros_like(score), where=error > 0)
+            frame["p"] = 2 * norm.sf(z)
+            frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
+        return frame
+
+    def finding(self, *, alpha: float = 0.05) -> Finding:
+        """The edge with the largest score, with its interval over prompt groups; no null (see `evaluate_circuits`)."""
+        best = self.top(1)[0]
+        i, j = self.place(best)
+        value, error = float(self.scores[i, j]), float(self.error[i, j])
+        low, high = (value - 1.96 * error, value + 1.96 * error) if np.isfinite(error) else (None, None)
+        return Finding(
+            f"{best} carries the largest part of '{self.task}' ({self.name}, {self.metric})",
+            estimate=Estimate(value, low, high, n=self.prompts, unit=f"{self.metric}, {self.sign}",
+                              method="normal interval over prompt groups"),
+            controls={"clean minus corrupt": self.total}, table=self.table, alpha=alpha, notes=self.notes,
+            provenance=Provenance(subject=self.subject, data=self.data, seed=self.seed, forwards=self.forwards),
+        )  # fmt: skip
+
+    # ---- choices
+
+    def mask(self, size: int, *, absolute: bool = True, greedy: bool = False) -> np.ndarray:
+        """bool [senders, receivers]: the `size` strongest edges, without those that lead nowhere.
+
+        Greedy: from the logits upwards, always the strongest edge into what is already in the circuit (nothing dangles at the
+        lower end); otherwise the strongest of all.
+        """
+        if not 0 < size <= int(self.allowed.sum()):
+            raise UsageError(f"size must be between 1 and {int(self.allowed.sum())} edges, got {size}.")
+        values = np.abs(self.scores) if absolute else self.scores
+        return pruned(keep_strongest(values, self.allowed, size, self.into, greedy=greedy), self.into)
+
+    @cached_property
+    def into(self) -> np.ndarray:
+        """bool [receivers, senders]: whose input a receiver is; the logits are nobody's."""
+        return inputs_of(self.senders, self.receivers)
+
+    def circuit(self, size: int, *, absolute: bool = True, greedy: bool = False) -> Circuit:
+        """The circuit of the `size` strongest edges; its universe is all edges. See `mask`."""
+        return self.chosen(self.mask(size, absolute=absolute, greedy=greedy))
+
+    def chosen(self, mask: np.ndarray) -> Circuit:
+        """The circuit of the edges in a mask [senders, receivers]."""
+        inside = mask[self.allowed]
+        scores = {e.short: float(s) for e, s in zip(self.edges, self.scores[self.allowed])}
+        nodes: Any = tuple(e for e, yes in zip(self.edges, inside) if yes)
+        return Circuit(nodes, tuple(self.edges), scores, self.task, self.subject)  # type: ignore[arg-type]
+
+    def auroc(self, truth: "Iterable[Edge | str]", *, pairs: bool = False) -> float:
+        """How well absolute scores tell the edges of a known circuit from all others.
+
+        Parameters
+        ----------
+        truth : iterable of Edge or str
+        pairs : bool
+            Whether edges into one node count as one: the largest over its query, key and value.
+        """
+        known = np.zeros_like(self.allowed)
+        for edge in truth:
+            known[self.place(edge)] = True
+        values, mask = np.abs(self.scores), self.allowed
+        if pairs:
+            inputs = [*(np.flatnonzero(c) for c in self.into.T if c.any()), np.flatnonzero(~self.into.any(axis=1))]
+            values, known, mask = (np.stack([m[:, j].max(axis=1) for j in inputs], axis=1) for m in (values, known, mask))
+        return float(auroc(values[mask], known[mask]))
+
+    def agreement(self, subject: Any, task: Any, *, top: int = 20, random: int = 20, seed: int = 0) -> dict[str, float]:
+        """Scores beside exact effects on a sample: the `top` strongest edges and `random` others.
+
+        Returns
+        -------
+        dict
+            pearson and spearman over the sample, sign (share of the top edges with the right sign), edges.
+        """
+        from microtome.trace.edge_patching import sampled_agreement
+
+        return sampled_agreement(self, subject, task, top, random, seed)
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{e} {self.score(e):+.2f}" for e in self.top(3))
+        return f"ScoredGraph({self.name}, {int(self.allowed.sum())} edges x {self.prompts} prompts; largest: {best})"
+
+
+def inputs_of(senders: Sequence[Node], receivers: Sequence[Any]) -> np.ndarray:
+    """bool [receivers, senders]: a query feeds its head, a shared key or value all heads of its group, an MLP itself."""
+    into = np.zeros((len(receivers), len(senders)), dtype=bool)
+    counts: dict[str, int] = {}
+    for node in (*senders, *(r for r in receivers if r is not None)):
+        if node.head is not None:
+            counts[node.site] = max(counts.get(node.site, 0), node.head + 1)
+    place = {(n.site, n.head): i for i, n in enumerate(senders)}
+    for j, node in enumerate(receivers):
+        if node is None:
+            continue
+        if node.head is None:
+            into[j, place[node.site, None]] = True
+            continue
+        z = node.site.rpartition(".")[0] + ".z"
+        group = counts[z] // counts[node.site]
+        into[j, [place[z, node.head * group + k] for k in range(group)]] = True
+    return into

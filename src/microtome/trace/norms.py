@@ -1,0 +1,76 @@
+"""Norms in closed form: what they do to a small change of the stream, and what they hand back of a gradient.
+
+A norm is ``y = w * (x - m) / s + b`` with ``m`` the mean of x (LayerNorm) or 0 (RMSNorm) and ``s`` its spread, one of each
+for a token. With ``w`` folded into what reads ``y``, and that centred where the norm centres, only ``s`` is left to apply.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from microtome.errors import SiteError
+from microtome.rng import torch_rng
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A LayerNorm or RMSNorm.
+
+    Attributes
+    ----------
+    weight, bias : Tensor[d]
+    centred : bool
+        Whether the mean is subtracted.
+    eps : float
+    """
+
+    weight: Tensor
+    bias: Tensor
+    centred: bool
+    eps: float
+
+    def spread(self, x: Tensor) -> Tensor:
+        """The divisor of each token [...] of x [..., d]."""
+        square = x.var(-1, unbiased=False) if self.centred else x.square().mean(-1)
+        return (square + self.eps).sqrt()
+
+    def unit(self, x: Tensor, spread: Tensor) -> Tensor:
+        """x centred and divided [..., d]: the norm without weight and bias."""
+        return (x - x.mean(-1, keepdim=True) if self.centred else x) / spread[..., None]
+
+    def folded(self, weight: Tensor) -> Tensor:
+        """Rows [..., d] that read the norm's output, as rows that read ``x / s``."""
+        rows = weight * self.weight
+        return rows - rows.mean(-1, keepdim=True) if self.centred else rows
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The norm itself."""
+        return self.weight * self.unit(x, self.spread(x)) + self.bias
+
+
+@torch.no_grad()
+def norm_of(module: nn.Module, width: int) -> Norm:
+    """The closed form of a norm module, checked on random vectors.
+
+    Raises
+    ------
+    SiteError
+        When the module is neither a LayerNorm nor an RMSNorm of `width` features.
+    """
+    stored = getattr(module, "weight", None)
+    like = stored if isinstance(stored, Tensor) else torch.zeros(())
+    draw = torch.randn(3, width, generator=torch_rng(0, "norm")) + 0.5
+    probe = (draw * torch.tensor([30.0, 1.0, 0.1])[:, None]).to(like.device, like.dtype)
+    found, bias = module(probe).double(), module(torch.zeros_like(probe[:1]))[0].double()
+    eps = next((float(v) for v in (getattr(module, n, None) for n in ("eps", "variance_epsilon")) if v is not None), 0.0)
+    rough = 1e-3 if like.dtype in (torch.float32, torch.float64) else 5e-2
+    for centred in (True, False):
+        plain = Norm(torch.ones_like(bias), torch.zeros_like(bias), centred, eps)
+        weight = (found[0] - bias) / plain(probe[:1].double())[0]
+        if isinstance(stored, Tensor):  # a gain, or what is added to a gain of 1
+            weight = min((stored.double(), 1 + stored.double()), key=lambda w: float((w - weight).abs().max()))
+        guess = Norm(weight, bias, centred, eps)
+        if torch.allclose(guess(probe.double()), found, rtol=rough, atol=rough):
+            return Norm(weight.to(like.dtype), bias.to(like.dtype), centred, eps)
+    raise SiteError(f"{type(module).__name__} is neither a LayerNorm nor an RMSNorm, so what edges carry through it is not known.")

@@ -1,0 +1,171 @@
+"""Write tests/attribute/references/*.npz with the peers: run it with the Python of their environment (see peers.txt there).
+
+captum 0.9.0, zennit 0.5.1, grad-cam 1.5.7, lxt 2.1. torchvision, which some of them import and none of these uses, may be
+absent: an empty module stands in for it.
+"""
+
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parent / "references"
+sys.path.insert(0, str(Path(__file__).parent))
+
+import peer_models as models  # noqa: E402
+
+TARGETS = models.TARGETS
+
+
+class _Class(type):
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return torch.nn if name == "nn" else _Class(name, (), {})
+
+
+class _Anything(types.ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Class(name, (), {})
+
+
+def stand_in() -> None:
+    """An empty torchvision, where there is none."""
+    if importlib.util.find_spec("torchvision") is not None:
+        return
+    for name in ("", ".models", ".transforms", ".transforms.functional", ".models.vgg", ".models.resnet",
+                 ".models.vision_transformer", ".ops"):  # fmt: skip
+        stub = _Anything(f"torchvision{name}")
+        stub.__spec__ = importlib.machinery.ModuleSpec(stub.__name__, None)
+        stub.__path__ = []
+        sys.modules[stub.__name__] = stub
+
+
+
+def main() -> None:
+    """Write one file per peer."""
+    wanted = sys.argv[1:] or ["zennit", "captum", "grad_cam", "lxt"]
+    for name in wanted:
+        FOLDER.mkdir(exist_ok=True)
+        np.savez_compressed(FOLDER / f"{name}.npz", **globals()[name]())
+
+
+def zennit() -> dict:
+    """Composites and single rules on the network with batch norms, which are merged."""
+    stand_in()
+    from zennit import composites as c
+    from zennit import rules as r
+    from zennit.canonizers import SequentialMergeBatchNorm
+    from zennit.composites import LayerMapComposite, layer_map_base
+    from zennit.types import Convolution
+
+    merge = [SequentialMergeBatchNorm()]
+    low, high = torch.zeros(1, 3, 12, 12), torch.ones(1, 3, 12, 12)
+
+    def single(rule):
+        dense = (torch.nn.Linear, rule if isinstance(rule, r.WSquare | r.Flat) else r.Epsilon())
+        return LayerMapComposite(layer_map_base() + [(Convolution, rule), dense], canonizers=merge)
+
+    found = {}
+    for name, composite in {
+        "epsilon_plus": c.EpsilonPlus(canonizers=merge), "epsilon_plus_flat": c.EpsilonPlusFlat(canonizers=merge),
+        "epsilon_alpha2_beta1": c.EpsilonAlpha2Beta1(canonizers=merge),
+        "epsilon_gamma_box": c.EpsilonGammaBox(low, high, canonizers=merge),
+        "excitation_backprop": c.ExcitationBackprop(canonizers=merge),
+        "guided_backprop": c.GuidedBackprop(), "deconvnet": c.DeconvNet(),
+        "epsilon": single(r.Epsilon()), "gamma": single(r.Gamma(0.5)), "wsquare": single(r.WSquare()),
+        "flat": single(r.Flat()), "alpha1_beta0": single(r.AlphaBeta(1, 0)), "not_merged": c.EpsilonPlus(),
+    }.items():  # fmt: skip
+        net = models.cnn()
+        x = models.images().requires_grad_(True)
+        with composite.context(net) as changed:
+            out = changed(x)
+            one = torch.nn.functional.one_hot(TARGETS, 5).double()
+            begin = one if name in ("guided_backprop", "deconvnet") else one * out.detach()
+            found[name] = torch.autograd.grad(out, x, begin)[0].numpy()
+    return found
+
+
+def captum() -> dict:
+    """DeepLIFT's rescale rule, guided backpropagation, deconvnet, LRP epsilon."""
+    from captum.attr import Deconvolution, DeepLift, GuidedBackprop, InputXGradient, LayerGradCam
+
+    net, x = models.plain_cnn(), models.images()
+    found = {
+        "deeplift": DeepLift(net).attribute(x, baselines=x.flip(0) * 0.5, target=TARGETS),
+        "deeplift_zero": DeepLift(net).attribute(x, target=TARGETS),
+        "input_x_gradient": InputXGradient(net).attribute(x, target=TARGETS),
+        "guided_backprop": GuidedBackprop(models.cnn()[:7].append(torch.nn.Flatten())).attribute(x, target=TARGETS),
+        "deconvnet": Deconvolution(models.cnn()[:7].append(torch.nn.Flatten())).attribute(x, target=TARGETS),
+        "layer_grad_cam": LayerGradCam(net, net[3]).attribute(x, target=TARGETS),
+    }
+    return {name: value.detach().numpy() for name, value in found.items()}
+
+
+def grad_cam() -> dict:
+    """The CAM family on the second convolution: before ReLU, scaling and upsampling where the package gives it."""
+    stand_in()
+    import pytorch_grad_cam as p
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    targets = [ClassifierOutputTarget(int(t)) for t in TARGETS]
+    kinds = {"grad_cam": p.GradCAM, "grad_cam_plus_plus": p.GradCAMPlusPlus, "xgrad_cam": p.XGradCAM, "hires_cam": p.HiResCAM,
+             "layer_cam": p.LayerCAM, "eigen_cam": p.EigenCAM, "score_cam": p.ScoreCAM, "ablation_cam": p.AblationCAM}  # fmt: skip
+    found = {}
+    for name, kind in kinds.items():
+        net = models.plain_cnn().float()
+        cam = kind(model=net, target_layers=[net[3]])
+        raw = {}
+        inner = cam.get_cam_image
+
+        def keep(*args, inner=inner, raw=raw, **kwargs):
+            raw["map"] = np.asarray(inner(*args, **kwargs))
+            return raw["map"]
+
+        cam.get_cam_image = keep
+        cam(input_tensor=models.images().float(), targets=targets)
+        found[name] = raw["map"]
+    return found
+
+
+class _Table(dict):
+    """lxt leaves a plain dictionary; this version of transformers asks it by a method."""
+
+    def get_interface(self, name, default):
+        return self.get(name, default)
+
+
+def lxt() -> dict:
+    """AttnLRP on tiny decoders: relevance of the embeddings for the logit of a token at the last position."""
+    from transformers.models.gpt2 import modeling_gpt2
+    from transformers.models.llama import modeling_llama
+
+    from transformers import pytorch_utils
+
+    stand_in()
+    for gone in ("find_pruneable_heads_and_indices", "prune_linear_layer"):  # lxt asks for them, for models not used here
+        if not hasattr(pytorch_utils, gone):
+            setattr(pytorch_utils, gone, None)
+    from lxt.efficient import monkey_patch
+
+    found = {}
+    for family, module in (("gpt2", modeling_gpt2), ("llama", modeling_llama)):
+        monkey_patch(module)
+        module.ALL_ATTENTION_FUNCTIONS = _Table(module.ALL_ATTENTION_FUNCTIONS)
+        net = models.decoder(family)
+        leaf = net.get_input_embeddings()(models.ids()).detach().requires_grad_(True)
+        logits = net(inputs_embeds=leaf, use_cache=False).logits[:, -1]
+        chosen = logits[torch.arange(4), TARGETS]
+        found[family] = (leaf * torch.autograd.grad(chosen.sum(), leaf)[0]).detach().numpy()
+        found[f"{family}_logits"] = logits.detach().numpy()
+    return found
+
+
+if __name__ == "__main__":
+    main()
