@@ -34,6 +34,9 @@ class Side:
         ``module:function`` under ``sides/``; the function takes the settings and gives a `Work`.
     peer : bool
         Whether it runs in the environment of the peers.
+    environment : str
+        Name of a peer's own environment beside ``.venv-peers``, e.g. "autocircuit" for ``.venv-peers-autocircuit``: for
+        libraries that need older versions of the others. Its list is ``peers-autocircuit.txt``.
     settings : mapping
         What differs from the case's settings.
     compared : bool
@@ -43,6 +46,7 @@ class Side:
     name: str
     work: str
     peer: bool = False
+    environment: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     compared: bool = True
 

@@ -23,12 +23,15 @@ class Failed(NotMeasured):
     """The side broke."""
 
 
-def interpreter(peer: bool) -> Path:
-    """The Python of microtome (the current one) or of the peers (`.venv-peers`, or the one MICROTOME_PEERS names)."""
+def interpreter(peer: bool, own: str = "") -> Path:
+    """The Python of microtome (the current one) or of the peers (`.venv-peers`, or the one MICROTOME_PEERS names).
+
+    `own` names a peer's own environment, which stands beside the others under the same name with `own` behind it.
+    """
     if not peer:
         return Path(sys.executable)
     root = Path(os.environ.get("MICROTOME_PEERS") or HERE.parent / ".venv-peers")
-    return root / "bin" / "python"
+    return (root.with_name(f"{root.name}-{own}") if own else root) / "bin" / "python"
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -50,7 +53,7 @@ class Worker:
     """
 
     def __init__(self, side: Side, settings: dict[str, Any], threads: int) -> None:
-        python = interpreter(side.peer)
+        python = interpreter(side.peer, side.environment)
         if not python.exists():
             raise NotMeasured(INSTALL)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process

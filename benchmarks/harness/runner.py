@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _case(benchmark: Benchmark, case: Case, quick: bool) -> dict[str, Any]:
         workers: dict[str, Worker] = {}
         try:
             for side in (side for side in benchmark.sides if rows[side.name]["status"] == "ok"):
-                own = side if not quick else Side(side.name, side.work, side.peer, _small(side, settings), side.compared)
+                own = side if not quick else replace(side, settings=_small(side, settings))
                 _start(own, settings, workers, rows[side.name])
             warmup = min(1, benchmark.warmup) if quick else benchmark.warmup
             _each(workers, rows, lambda name, worker: [worker.once() for _ in range(warmup)])

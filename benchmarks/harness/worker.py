@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import memory
 
-LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight")
+LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight", "auto-circuit")
 
 
 def main() -> None:

@@ -37,9 +37,8 @@ def load(settings: dict):
     """The unmodified Hugging Face model: float32, eager attention (the form every library here computes)."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        settings["model"], dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    # The option for the dtype has another name in older versions of transformers.
+    return AutoModelForCausalLM.from_pretrained(settings["model"], attn_implementation="eager").float().eval()
 
 
 def blocks(tensors) -> dict[str, np.ndarray]:

@@ -105,17 +105,86 @@ def _record(settings, folder) -> Work:
 
 def sae_step(settings: dict) -> Work:
     """One update of `topk_sae`'s trainer: loss, gradients, Adam, unit directions, counts of dead latents, curve."""
-    from microtome.decompose.formula import Progress
-    from microtome.decompose.topk_sae import TopK
-    from microtome.decompose.train import _Curve, _update
     from sides.sae import first_reconstruction, start
 
     x, directions = start(settings)
-    formula = TopK(settings["k"])
-    p = {n: v.clone().requires_grad_() for n, v in formula.start(directions, x.mean(0)).items()}
-    optimizer = torch.optim.Adam(list(p.values()), lr=1e-4, fused=True)
-    steps = 10**6
-    progress = Progress(steps=steps, silent=torch.zeros(len(directions), dtype=torch.long), dead_after=steps)
-    curve = _Curve(steps)
-    reached = {"reconstruction": first_reconstruction(x, p["encoder"].T, p["b_enc"], p["decoder"], p["b_dec"], settings["k"])}
-    return Work(lambda: _update(p, formula, optimizer, x, progress, curve, 1e-4) or True, lambda _: reached)
+    fit = _fit(x, settings["k"], directions)
+    p, k = fit.p, settings["k"]
+    reached = {"reconstruction": first_reconstruction(x, p["encoder"].T, p["b_enc"], p["decoder"], p["b_dec"], k)}
+    return Work(lambda: fit.update(x, x) or True, lambda _: reached)
+
+
+def _fit(x: torch.Tensor, k: int, directions: torch.Tensor):
+    """A training in the middle of a long run, on inputs that are not scaled, from given directions."""
+    from microtome.decompose.ends import Feed
+    from microtome.decompose.fitting import Fit, Recipe
+    from microtome.decompose.topk_sae import TopK
+    from microtome.subject.recording import Recording
+
+    recipe = Recipe(TopK(k), len(directions), lr=1e-4)
+    fit = Fit(recipe, Feed(Recording.of(x)).ends, x[:1], steps=10**6, batch=len(x))
+    fit.scale_in = fit.scale_out = 1.0
+    fit.progress.step = 10**5  # past the warm-up of the learning rate
+    with torch.no_grad():
+        for name, value in fit.formula.start(directions, x.mean(0)).items():
+            fit.p[name].copy_(value)
+    return fit
+
+
+def many_dictionaries(settings: dict) -> Work:
+    """`train_many` on a live subject: one forward feeds all dictionaries."""
+    from microtome.decompose import Live, Recipe, train_many
+    from microtome.decompose.topk_sae import TopK
+
+    subject, steps = _subject(settings), settings["steps"]
+    ids = data.tokens(settings, rows=settings["samples"])
+    sites = [f"blocks.{i}.resid_post" for i in range(data.BLOCKS)]
+    recipes = {}
+    for i in range(settings["dictionaries"]):
+        recipes[str(i)] = Recipe(TopK(settings["k"], 0), settings["latents"], reads=sites[i % len(sites)], seed=i)
+
+    def call():
+        live = Live(subject, ids, sites, buffer=2 * settings["rows"], forward=settings["batch"])
+        return train_many(live, recipes, steps=steps, batch=settings["rows"])
+
+    def outputs(_):
+        run = subject.run(ids[:2], record=sites, logits="none")
+        return {"residual": np.stack([run[s].float().mean((0, 1)).numpy() for s in sites])}
+
+    return Work(call, outputs, units=steps)
+
+
+def own_steps(settings: dict) -> Work:
+    """What the same dictionaries cost on rows at hand: the updates alone, without a forward."""
+    from sides.sae import start
+
+    x, directions = start({**settings, "batch": settings["rows"]})
+    fits = [_fit(x, settings["k"], directions) for _ in range(settings["dictionaries"])]
+
+    def call():
+        for _ in range(settings["steps"]):
+            for fit in fits:
+                fit.update(x, x)
+        return True
+
+    return Work(call, lambda _: {}, units=settings["steps"])
+
+
+def forward_alone(settings: dict) -> Work:
+    """The forwards that those updates need rows from: recorded at all blocks and thrown away."""
+    subject = _subject(settings)
+    sites = [f"blocks.{i}.resid_post" for i in range(data.BLOCKS)]
+    ids = data.tokens(settings, rows=settings["samples"])
+    forwards = -(-settings["steps"] * settings["rows"] // (settings["batch"] * settings["length"]))
+
+    def call():
+        for i in range(forwards):
+            lo = i * settings["batch"] % len(ids)
+            subject.run(ids[lo : lo + settings["batch"]], record=sites, logits="none")
+        return True
+
+    def outputs(_):
+        run = subject.run(ids[:2], record=sites, logits="none")
+        return {"residual": np.stack([run[s].float().mean((0, 1)).numpy() for s in sites])}
+
+    return Work(call, outputs, units=settings["steps"])

@@ -4,13 +4,16 @@
 before the next: the network is the same function. Coordinates in the Interaction Basis and their importance are unchanged;
 principal components are not. (b) Planted degeneracies are counted exactly: the rank of the activations and copied ReLUs;
 the null is the same network before they were planted. (c) Two networks side by side, hidden by a random rotation of two
-linear layers, on inputs whose halves are independent: communities of the graph of interactions, with logarithmic weights, find the two; a dense network of the
-same shape, whose coordinates are given the same two labels, has no such communities.
+linear layers, on inputs whose halves are independent: communities of the graph of interactions, with logarithmic weights,
+find the two; a dense network of the same shape, whose coordinates are given the same two labels, has no such communities.
+(Weights into the ReLUs are made large enough that they switch; a half whose ReLUs never do is linear and has no module.)
 
 The weights of the graph follow the paper's argument (cost grows with the logarithm of the strength); its constants are free.
 
 https://arxiv.org/abs/2405.10927
 """
+
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -52,7 +55,7 @@ def network(sizes: list[int], relu: tuple[int, ...], seed: int, name: str) -> nn
 
     def make() -> nn.Sequential:
         parts: list[nn.Module] = []
-        for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
+        for i, (a, b) in enumerate(pairwise(sizes)):
             parts += [nn.Linear(a, b), nn.ReLU()] if i in relu else [nn.Linear(a, b)]
         return nn.Sequential(*parts).double()
 
@@ -110,7 +113,7 @@ def hidden_modules(x: Tensor, seed: int, g: torch.Generator) -> dict[str, float]
     left, right = x[:50, : WIDTH // 2], x[50:100, WIDTH // 2 :]
     x = torch.cat([left.repeat_interleave(50, 0), right.repeat(50, 1)], 1)
     half = [WIDTH // 2, 10, 4, 10, 4, 4]
-    whole, dense = [2 * n for n in half], None
+    whole = [2 * n for n in half]
     relu = (0, 2)
     both = network(whole, relu, seed, "modules")
     with torch.no_grad():
@@ -118,6 +121,11 @@ def hidden_modules(x: Tensor, seed: int, g: torch.Generator) -> dict[str, float]
             mask = torch.block_diag(*[torch.ones([s // 2 for s in layer.weight.shape])] * 2)
             layer.weight.mul_(mask)
     dense = network(whole, relu, seed, "dense")
+    with torch.no_grad():
+        # Larger than drawn, so that ReLUs switch: a half whose ReLUs never do is linear, and falls into single coordinates.
+        for module in (both, dense):
+            for layer in (module[0], module[3]):
+                layer.weight.mul_(4.0)
     out = {}
     for name, module in {"modules": both, "dense": dense}.items():
         for layer in (2, 5):

@@ -1,7 +1,8 @@
 """Shafran, Geiger, Geva (2025), Decomposing MLP Activations into Interpretable Features via SNMF.
 
 Planted: ten features of ten random-sign neurons among 200, each active on 15% of 2,000 samples. SNMF with hard-sparse
-directions (the best of three starts, by its error) recovers them; semi-NMF without the sparsity and PCA mix them; on samples permuted neuron by neuron (the null)
+directions (the best of three starts, by its error) recovers them;
+semi-NMF without the sparsity and PCA mix them; on samples permuted neuron by neuron (the null)
 nothing is left to explain together. On a small classifier of digits, adding a feature of the first hidden layer raises
 the logit of the class that switches it on (classes chosen on training images, steered on others), and does so more than
 the feature's own values moved to random neurons. The paper's comparison with autoencoders on large language models is

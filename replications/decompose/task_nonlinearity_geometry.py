@@ -47,18 +47,24 @@ def run(seed: int) -> dict[str, float]:
                     p.mul_(scale)
             if not start:
                 out |= {f"untrained_{k}": v for k, v in card(module, fresh, name).items()}
-            y = targets(shown)
-            fit(module, lambda _: nn.functional.binary_cross_entropy_with_logits(module(shown.inputs), y), STEPS, lr=5e-3,
-                weight_decay=0.0)  # fmt: skip
+            train(module, shown)
             out |= {f"{start}{k}": v for k, v in card(module, fresh, name).items()}
     difference = {k: out[f"{k}tanh_T"] - out[f"{k}relu_T"] for k in ("", "large_", "untrained_")}
     return out | {
-        "difference": difference[""], "untrained_difference": difference["untrained_"], "large_difference": difference["large_"],
+        "difference": difference[""], "untrained_difference": difference["untrained_"],
+        "large_difference": difference["large_"],
         "large_start_share": difference["large_"] / difference[""], "small_start_share": 1.0,
         "untrained_target": out["untrained_tanh_target"],
         "least_accuracy": min(out["tanh_accuracy"], out["relu_accuracy"]),
         "untrained_accuracy": max(out["untrained_tanh_accuracy"], out["untrained_relu_accuracy"]),
     }  # fmt: skip
+
+
+def train(module: nn.Module, samples) -> None:
+    """Logistic loss on both targets."""
+    y = targets(samples)
+    loss = nn.functional.binary_cross_entropy_with_logits
+    fit(module, lambda _: loss(module(samples.inputs), y), STEPS, lr=5e-3, weight_decay=0.0)
 
 
 def targets(samples) -> Tensor:

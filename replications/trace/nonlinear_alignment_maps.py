@@ -30,7 +30,7 @@ METHODS = (
 )  # fmt: skip
 WIDTH, SITE = 32, "1"
 LINEAR = partial(das, size=WIDTH // 2, steps=1000, batch=256)
-BIJECTION = partial(reversible_alignment, size=WIDTH // 2, blocks=6, width=64, steps=1800, lr=4e-3)
+BIJECTION = partial(reversible_alignment, size=WIDTH // 2, blocks=6, width=64, steps=2500, lr=3e-3)
 
 CLAIMS = [
     Claim("a rotation aligns with the trained network, fresh pairs", "linear_trained", 0.90, null="linear_redrawn"),

@@ -3,13 +3,17 @@
 A small CNN (8-16-16 filters) reads the handwritten digits of scikit-learn. Cutting one connection between two filters at a
 time gives a graph for each class. Kept alone, the graph preserves its class while random connections of the same number lose
 it; maps of its filters hardly change under noise, unlike input x gradient; a network with random weights has no graph.
-A second CNN learned that a bright corner means class 3. Connections whose loss hurts class 3 on images with the corner more
-than it hurts the true classes are the shortcut: without twenty of them, images of other classes with the corner are read.
+A second CNN learned that a bright corner means class 3. Connections whose loss hurts class 3 on images with the corner, and
+the true classes less than a quarter as much, are the shortcut: without ten of them, images of other classes with the corner
+are read again.
 
 Only the abstract was at hand: effect (log odds), selection (sign flips, twins, false-discovery rate) and graph are this
-package's reading of it. The catalogue asked that repair help images of class 3 without the corner; it does not, because what
+package's reading of it. One hopes that repair helps images of class 3 without the corner; it does not, because what
 the network never learned is not there after a cut (reported as `class_without_corner`). Maps of random filters are about as
 stable as those of the graph: stability comes from maps of filters, not from the selection (`stability_of_random`).
+
+The catalogue's margin for stability, 0.1 over input x gradient, is one that the plain gradient passes too (0.19 in
+calibration); it was raised to 0.3 for that reason, after a first run with 0.1 had shown it again.
 
 https://arxiv.org/abs/2305.08950
 """
@@ -34,12 +38,12 @@ CATALOG = ("trace", 19)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.path_intervention", "microtome.trace.filter_maps", "microtome.organisms.fit")
-CLASSES, SHORTCUT, IMAGES, CUT, STEPS, NOISE = (3, 5, 8), 3, 60, 20, 400, 0.2
+CLASSES, SHORTCUT, IMAGES, CUT, STEPS, NOISE = (3, 5, 8), 3, 60, 10, 400, 0.2
 
 CLAIMS = [
     Claim("accuracy on the class lost when only its graph is kept", "lost_with_graph", 0.05, "<=", null="lost_with_random"),
     Claim("lost when as many random connections are kept", "lost_with_random", 0.2, null="lost_with_graph"),
-    Claim("stability of the maps under noise, above input x gradient", "stability_gain", 0.1, null="stability_gain_of_gradient"),
+    Claim("stability of the maps, above input x gradient", "stability_gain", 0.3, null="stability_gain_of_gradient"),
     Claim("share of connections kept in a network with random weights", "kept_in_twin", 0.05, "<=", null="kept"),
     Claim("accuracy on other classes with the corner, gained by cutting its paths", "repair", 0.1, null="repair_by_random"),
     Claim("accuracy on other classes without the corner, lost by that", "side_effect", 0.1, "<=", null="side_effect_of_graph"),
@@ -76,19 +80,19 @@ def graphs(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], seed: int) -> dic
 
 
 def repair(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], seed: int) -> dict[str, float]:
-    """Cut the connections that a shortcut needs more than the true classes do."""
+    """Cut the connections that a shortcut needs and the true classes hardly."""
     learned = torch.where((y[0] == SHORTCUT)[:, None, None, None], cornered(x[0]), x[0])
     subject = trained(learned, y[0], seed)
     chosen, other = y[0] != SHORTCUT, y[1] != SHORTCUT
     seen, truth = x[0][chosen][:IMAGES], y[0][chosen][:IMAGES]
     shortcut = path_intervention(subject, of_class(cornered(seen), SHORTCUT), seed=seed).table
     own = path_intervention(subject, labelled(seen, truth), seed=seed).table
-    excess = (shortcut["effect"] - own["effect"]).to_numpy()
-    worst, stream = np.argsort(-excess)[:CUT], rng(seed, "random cuts")
+    effect, needed = shortcut["effect"].to_numpy(), own["effect"].abs().to_numpy()
+    worst, stream = np.argsort(-np.where(needed < effect / 4, effect, 0.0))[:CUT], rng(seed, "random cuts")
     with_corner, without = (cornered(x[1][other]), y[1][other]), (x[1][other], y[1][other])
     before, plain = accuracy(subject, *with_corner), accuracy(subject, *without)
     mended, graph = cut(subject, shortcut.iloc[worst]), cut(subject, own[own["kept"]])
-    random = [cut(subject, shortcut.iloc[stream.choice(len(excess), CUT, replace=False)]) for _ in range(10)]
+    random = [cut(subject, shortcut.iloc[stream.choice(len(effect), CUT, replace=False)]) for _ in range(10)]
     alone = (x[1][~other], y[1][~other])
     return {
         "with_corner_before": before, "repair": accuracy(mended, *with_corner) - before,
@@ -118,7 +122,8 @@ def trained(x: Tensor, y: Tensor, seed: int) -> mt.Subject:
     """A CNN of 8, 16 and 16 filters."""
     module = seeded(lambda: nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(144, 10)), seed, "digits")  # fmt: skip
+        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(144, 10),
+    ), seed, "digits")  # fmt: skip
     stream = rng(seed, "batches")
 
     def loss(step: int) -> Tensor:
@@ -151,7 +156,7 @@ def stabilities(subject: mt.Subject, x: Tensor, kept, random, seed: int) -> list
     pairs = [[filter_maps(subject, v, rows) for v in (x, noisy)] for rows in (kept, random)]
     slopes = [gradients(subject, v) for v in (x, noisy)]
     pairs += [[(v * g)[:, 0] for v, g in zip((x, noisy), slopes)], [g[:, 0] for g in slopes]]
-    return [float(np.mean([float(spearman(a.flatten().numpy(), b.flatten().numpy())) for a, b in zip(*pair)])) for pair in pairs]
+    return [float(np.mean([float(spearman(a.flatten().numpy(), b.flatten().numpy())) for a, b in zip(*p)])) for p in pairs]
 
 
 def gradients(subject: mt.Subject, x: Tensor) -> Tensor:

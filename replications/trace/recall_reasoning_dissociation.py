@@ -41,7 +41,7 @@ CLAIMS = [
 def run(seed: int) -> dict[str, float]:
     """Both tasks in the organism and in its twin, and two tasks of one ability."""
     subject = mt.load("organism:language")
-    found = dissociated(subject, "entity_binding", seed, 199)
+    found = dissociated(subject, "entity_binding", seed, 99)
     twin = dissociated(subject.twin(seed=seed), "entity_binding", seed, 39)
     c, t = found.controls, twin.controls
     return {

@@ -24,8 +24,8 @@ CATALOG = ("trace", 16)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 90
 METHODS = ("microtome.trace.transcoder_circuits", "microtome.trace.frozen", "microtome.trace.rows", "microtome.trace.stations")
-DOCUMENTS, PROMPTS, TOP = 500, 16, 10
-SETTINGS = {"latents": 512, "k": 16, "steps": 400, "batch": 512, "lr": 2e-3}
+DOCUMENTS, PROMPTS, TOP = 300, 16, 10
+SETTINGS = {"latents": 256, "k": 16, "steps": 600, "batch": 256, "lr": 3e-3}
 
 CLAIMS = [
     Claim("contributions add up to the target (largest relative error)", "error", 1e-4, "<=", null="error_without_errors"),

@@ -16,7 +16,7 @@ import torch
 FOLDER = Path(__file__).parent / "references"
 sys.path.insert(0, str(Path(__file__).parent))
 
-import peer_models as models  # noqa: E402
+import peer_models as models
 
 TARGETS = models.TARGETS
 
@@ -45,7 +45,6 @@ def stand_in() -> None:
         stub.__spec__ = importlib.machinery.ModuleSpec(stub.__name__, None)
         stub.__path__ = []
         sys.modules[stub.__name__] = stub
-
 
 
 def main() -> None:
@@ -93,16 +92,17 @@ def zennit() -> dict:
 
 
 def captum() -> dict:
-    """DeepLIFT's rescale rule, guided backpropagation, deconvnet, LRP epsilon."""
-    from captum.attr import Deconvolution, DeepLift, GuidedBackprop, InputXGradient, LayerGradCam
+    """DeepLIFT's rescale rule and Grad-CAM.
 
-    net, x = models.plain_cnn(), models.images()
+    Average pools: behind a ReLU captum's rule for max pools misses completeness (by 0.15 of 0.07 on this network), since the
+    ReLU reads its signal before the pool has changed it.
+    """
+    from captum.attr import DeepLift, LayerGradCam
+
+    net, x = models.plain_cnn(torch.nn.AvgPool2d), models.images()
     found = {
         "deeplift": DeepLift(net).attribute(x, baselines=x.flip(0) * 0.5, target=TARGETS),
         "deeplift_zero": DeepLift(net).attribute(x, target=TARGETS),
-        "input_x_gradient": InputXGradient(net).attribute(x, target=TARGETS),
-        "guided_backprop": GuidedBackprop(models.cnn()[:7].append(torch.nn.Flatten())).attribute(x, target=TARGETS),
-        "deconvnet": Deconvolution(models.cnn()[:7].append(torch.nn.Flatten())).attribute(x, target=TARGETS),
         "layer_grad_cam": LayerGradCam(net, net[3]).attribute(x, target=TARGETS),
     }
     return {name: value.detach().numpy() for name, value in found.items()}
@@ -116,7 +116,7 @@ def grad_cam() -> dict:
 
     targets = [ClassifierOutputTarget(int(t)) for t in TARGETS]
     kinds = {"grad_cam": p.GradCAM, "grad_cam_plus_plus": p.GradCAMPlusPlus, "xgrad_cam": p.XGradCAM, "hires_cam": p.HiResCAM,
-             "layer_cam": p.LayerCAM, "eigen_cam": p.EigenCAM, "score_cam": p.ScoreCAM, "ablation_cam": p.AblationCAM}  # fmt: skip
+             "layer_cam": p.LayerCAM, "eigen_cam": p.EigenCAM, "score_cam": p.ScoreCAM}  # fmt: skip
     found = {}
     for name, kind in kinds.items():
         net = models.plain_cnn().float()
@@ -143,10 +143,9 @@ class _Table(dict):
 
 def lxt() -> dict:
     """AttnLRP on tiny decoders: relevance of the embeddings for the logit of a token at the last position."""
+    from transformers import pytorch_utils
     from transformers.models.gpt2 import modeling_gpt2
     from transformers.models.llama import modeling_llama
-
-    from transformers import pytorch_utils
 
     stand_in()
     for gone in ("find_pruneable_heads_and_indices", "prune_linear_layer"):  # lxt asks for them, for models not used here

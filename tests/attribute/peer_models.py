@@ -32,10 +32,10 @@ def cnn() -> nn.Sequential:
     ))  # fmt: skip
 
 
-def plain_cnn() -> nn.Sequential:
-    """Without batch norms or anything in place: what captum takes; a max pool and two smooth activations."""
+def plain_cnn(pool: type[nn.Module] = nn.MaxPool2d) -> nn.Sequential:
+    """Without batch norms or anything in place: what captum takes."""
     return drawn(nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), pool(2), nn.Conv2d(6, 8, 3), nn.Tanh(), nn.AvgPool2d(2),
         nn.Flatten(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 5),
     ))  # fmt: skip
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from microtome.attribute import Attribution, deeplift, gradient, guided_backprop, lrp, smoothgrad, vargrad
+from microtome.attribute import Attribution, deeplift, excitation_pullback, gradient, guided_backprop, lrp, smoothgrad, vargrad
 from microtome.attribute import rules as r
+from microtome.attribute.unit_relevance import removal_order, unit_relevance
 from microtome.errors import UsageError
 from microtome.stimuli.task import Task
 from microtome.subject.inputs import as_inputs
@@ -77,7 +78,7 @@ def test_fused_attention_equals_the_eager_one(family):
     for kind in ("eager", "sdpa"):
         net.set_attn_implementation(kind)
         values.append(next(iter(arrived(net, models.ids(), r.ATTN_LRP, embed, Chosen(torch.full((4,), 6))).signal.values())))
-    torch.testing.assert_close(*values, rtol=1e-8, atol=1e-10)
+    assert float((values[0] - values[1]).abs().max()) <= 1e-5 * float(values[0].abs().max())  # eager softmax is float32
 
 
 def task(x, kind="image") -> Task:
@@ -86,14 +87,14 @@ def task(x, kind="image") -> Task:
 
 @pytest.mark.parametrize("name", ["deeplift", "deeplift_zero"])
 def test_deeplift_equals_the_peer_captum(name):
-    """captum attributes one logit, ours a difference of two: the reference is linear in it, so both are compared on one."""
+    """With average pools; with max pools behind a ReLU captum is not complete, ours is."""
     x = models.images()
-    net = nn.Sequential(*models.plain_cnn(), Zeroed())
-    one = Task("t", x, x * 0.5, models.TARGETS, torch.full((4,), 5), kind="image", groups=[0, 1, 2, 3])
     baseline = "zero" if name == "deeplift_zero" else x.flip(0) * 0.5
-    found = deeplift(Subject(net), one, baseline=baseline)
+    one = Task("t", x, x * 0.5, models.TARGETS, torch.full((4,), 5), kind="image", groups=[0, 1, 2, 3])
+    found = deeplift(Subject(nn.Sequential(*models.plain_cnn(nn.AvgPool2d), Zeroed())), one, baseline=baseline)
     np.testing.assert_allclose(found.values.numpy(), reference("captum")[name], rtol=1e-7, atol=1e-10)
-    assert float(found.relative_residual.max()) <= 1e-8
+    pooled = deeplift(Subject(nn.Sequential(*models.plain_cnn(), Zeroed())), one, baseline=baseline)
+    assert float(pooled.relative_residual.max()) <= 1e-8
 
 
 class Zeroed(nn.Module):
@@ -109,11 +110,16 @@ def test_what_arrives_and_what_is_lost_add_up_exactly(name):
     total = found.values.flatten(1).sum(1) + sum(found.lost.values())
     torch.testing.assert_close(total, found.output, rtol=1e-9, atol=1e-12)
     assert {k.partition(":")[0] for k in found.lost} <= {"", *map(str, range(12))}
-    tokens = models.decoder("llama")
-    ids = models.ids()
-    deep = lrp(Subject(tokens), Task("t", ids, ids.flip(0), models.TARGETS, models.TARGETS + 1, kind="tokens"), composite="attn_lrp")
-    total = deep.values.flatten(1).sum(1) + sum(deep.lost.values())
-    torch.testing.assert_close(total, deep.output, rtol=1e-9, atol=1e-12)
+
+
+def test_losses_of_a_transformer_add_up_exactly_too():
+    """LLaMA computes its norms and softmax in float32 whatever the model: equality to that precision."""
+    ids, wrong = models.ids(), models.TARGETS + 1
+    for family, tolerance in (("gpt2", 1e-9), ("llama", 1e-5)):
+        t = Task("t", ids, ids.flip(0), models.TARGETS, wrong, kind="tokens")
+        deep = lrp(Subject(models.decoder(family)), t, composite="attn_lrp")
+        total = deep.values.flatten(1).sum(1) + sum(deep.lost.values())
+        torch.testing.assert_close(total, deep.output, rtol=tolerance, atol=1e-12)
 
 
 def test_without_biases_nothing_is_lost():
@@ -206,7 +212,8 @@ def slow_rule(w, b, x, relevance, kind):
 
 
 RULES = {"epsilon": r.Epsilon(1e-12), "zplus": r.ZPlus(1e-12), "alphabeta": r.AlphaBeta(epsilon=1e-12),
-         "zbox": r.ZBox(-1.0, 2.0, 1e-12), "wsquare": r.WSquare(1e-12), "flat": r.Flat(1e-12), "gamma": r.Gamma(epsilon=1e-12)}  # fmt: skip
+         "zbox": r.ZBox(-1.0, 2.0, 1e-12), "wsquare": r.WSquare(1e-12), "flat": r.Flat(1e-12),
+         "gamma": r.Gamma(epsilon=1e-12)}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", sorted(RULES))
@@ -230,9 +237,7 @@ class Weighted:
         return logits @ self.weights
 
 
-def test_pullback_becomes_the_gradient_as_it_cools():
-    from microtome.attribute import excitation_pullback
-
+def test_excitation_pullback_equals_the_gradient_as_it_cools():
     subject, t = Subject(models.cnn()[:10].append(nn.ReLU()).append(nn.Linear(16, 5).double())), task(models.images())
     want = gradient(subject, t).values
     cold = excitation_pullback(subject, t, temperature=1e-6).values
@@ -314,8 +319,6 @@ def test_refusals():
     with pytest.raises(UsageError, match="needs weights"):
         lrp(subject, t, composite=r.EPSILON.but(("max_pool", r.ZPlus())))
     with pytest.raises(UsageError, match="temperature"):
-        from microtome.attribute import excitation_pullback
-
         excitation_pullback(subject, t, temperature=0.0)
     with pytest.raises(UsageError, match="samples"):
         smoothgrad(subject, t, samples=0)
@@ -337,3 +340,21 @@ def test_guided_backprop_and_deconvnet_equal_their_definition_by_hand():
     torch.testing.assert_close(guided_backprop(Subject(net), t).values, (above * gate) @ weights)
     torch.testing.assert_close(deconvnet(Subject(net), t).values, above @ weights)
     assert len(rows) == 4
+
+
+def test_unit_relevance_equals_the_sums_of_the_map_and_is_conserved_without_biases():
+    parts = (nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Conv2d(6, 4, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+             nn.Flatten(), nn.Linear(4, 5, bias=False))  # fmt: skip
+    subject, t = Subject(models.drawn(nn.Sequential(*parts))), task(models.images())
+    scores = unit_relevance(subject, t, ["0", "2"], composite="epsilon")
+    for site, score in scores.items():
+        by_hand = lrp(subject, t, at=site, composite="epsilon").values.sum((0, 2, 3))
+        torch.testing.assert_close(score, by_hand, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(scores["0"].sum(), scores["2"].sum(), rtol=1e-3, atol=1e-6)
+    order = removal_order(scores, keep=2)
+    assert len(order) == 6 + 4 - 4
+    assert sorted(order, key=lambda row: float(scores[row[0]][row[1]])) == order
+    with pytest.raises(UsageError, match="at least one site"):
+        unit_relevance(subject, t, [])
+    with pytest.raises(UsageError, match="keep"):
+        removal_order(scores, keep=-1)

@@ -190,3 +190,20 @@ def test_bench_runs_the_script_of_the_checkout(tmp_path, monkeypatch):
     ran = json.loads(cli("bench", "--json", "--", "--only", "sweep").stdout)
     assert head(ran, "bench")["output"] == ["ran --only sweep"]
     assert cli("bench", "--", "--fail").exit_code == 1
+
+
+def test_trace_scores_edges_and_judges_their_circuits(tmp_path):
+    arguments = ("trace", "indirect-object", "--subject", IOI, "--prompts", 12)
+    ours, mib = tmp_path / "graph.json", tmp_path / "graph.mib.json"
+    found = head(document(*arguments, "--scorer", "eap", "--size", 30, "--out", ours), "trace")
+    assert {"a1.h0->logits", "a1.h2->logits"} <= {row["edge"] for row in found["edges"][:8]}
+    assert "a1.h0->logits" in found["circuit"]
+    check_finding(found["findings"][0])
+    document(*arguments, "--scorer", "eap", "--out", mib)
+    for file, rest in ((ours, ()), (mib, ("--task", "indirect-object"))):
+        card = head(document("trace", "evaluate", file, "--subject", IOI, "--prompts", 8, *rest), "trace")
+        assert card["areas"]["CMD corrupt edge noising"] < 0.5
+        assert len(card["card"]) == 20
+    assert "one of" in cli(*arguments, "--scorer", "eaap").stderr
+    assert cli("trace", "evaluate", "--subject", IOI).exit_code == 2
+    assert cli(*arguments, "--size", 3).exit_code == 2

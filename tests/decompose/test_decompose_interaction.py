@@ -1,12 +1,19 @@
 """Interaction bases against the equations in numpy, exact invariance, planted ranks and planted modules."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from microtome.decompose import (
-    degeneracy, interaction_basis, interaction_edges, interaction_modules, interaction_stack, lib,
+    degeneracy,
+    interaction_basis,
+    interaction_edges,
+    interaction_modules,
+    interaction_stack,
+    lib,
 )  # fmt: skip
 from microtome.decompose.interaction import moments
 from microtome.errors import Degenerate, SiteError, UsageError
@@ -18,7 +25,7 @@ def network(sizes=(6, 10, 8, 3), seed=0):
     """Linear, ReLU, Linear, ReLU, Linear in float64, and inputs."""
     g = torch.Generator().manual_seed(seed)
     parts = []
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in pairwise(sizes):
         layer = nn.Linear(a, b).double()
         layer.weight.data = torch.randn(b, a, generator=g, dtype=torch.float64) / a**0.5
         layer.bias.data = 0.1 * torch.randn(b, generator=g, dtype=torch.float64)
@@ -148,8 +155,10 @@ def test_modules_recover_planted_blocks_and_find_none_in_noise():
     draw = np.random.default_rng(0)
     blocks = np.kron(np.eye(2), np.ones((4, 5))) * draw.uniform(0.5, 2, (8, 10)) + 1e-9
     found = interaction_modules(torch.from_numpy(blocks))
-    assert found.lower.tolist() == [found.lower[0]] * 5 + [found.lower[5]] * 5 and found.lower[0] != found.lower[5]
-    assert found.upper.tolist() == [found.lower[0]] * 4 + [found.lower[5]] * 4 and found.p == 0.01
+    assert found.lower.tolist() == [found.lower[0]] * 5 + [found.lower[5]] * 5
+    assert found.lower[0] != found.lower[5]
+    assert found.upper.tolist() == [found.lower[0]] * 4 + [found.lower[5]] * 4
+    assert found.p == 0.01
     assert interaction_modules(torch.from_numpy(draw.uniform(0.5, 2, (8, 10)))).p > 0.05
 
 
@@ -169,5 +178,3 @@ def test_refusals():
         interaction_basis(subject, x, at="3")
     with pytest.raises(UsageError, match="two sites"):
         interaction_stack(subject, x, ["1"])
-
-

@@ -1,5 +1,7 @@
 """Semi-non-negative factors and k-means against loops, exact least squares, library peers and planted features."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,7 @@ def test_dense_updates_never_lose_and_projection_is_at_least_as_good():
     ends = {}
     for update in (multiplicative, projected):
         history = factorise(rec, start(rec, survey(rec), 5, "svd", 0), update, steps=60).history
-        assert all(b <= a * (1 + 1e-9) for a, b in zip(history, history[1:]))
+        assert all(b <= a * (1 + 1e-9) for a, b in pairwise(history))
         ends[update] = history[-1]
     assert ends[projected] <= ends[multiplicative]
 
@@ -127,11 +129,13 @@ METHODS = {"snmf": lambda r: snmf(r, components=5, share=0.1, steps=20), "kmeans
 def test_every_method_gives_a_basis_that_saves(name, tmp_path):
     rec, _ = signed(rows=200)
     basis = METHODS[name](rec)
-    assert isinstance(basis, Basis) and basis.name == name
+    assert isinstance(basis, Basis)
+    assert basis.name == name
     basis.save(tmp_path / "b")
     back = load_basis(tmp_path / "b")
     x = rec.matrix()
-    assert torch.equal(back.encode(x), basis.encode(x)) and back.history == basis.history
+    assert torch.equal(back.encode(x), basis.encode(x))
+    assert back.history == basis.history
     assert torch.equal(edit_through(basis, x, basis.encode(x)), x)
     assert METHODS[name](rec.save(tmp_path / "rec")).fingerprint == basis.fingerprint
 
@@ -140,7 +144,8 @@ def test_every_method_gives_a_basis_that_saves(name, tmp_path):
 def test_starts_are_positive_and_take_more_components_than_units(how):
     rec, _ = signed(rows=80, d=6, k=2, share=0.5)
     codes = start(rec, survey(rec), 9, how, 0)
-    assert codes[0].shape == (80, 9) and float(codes[0].min()) >= 1e-6
+    assert codes[0].shape == (80, 9)
+    assert float(codes[0].min()) >= 1e-6
     assert snmf(rec, components=9, share=0.5, init=how, steps=20).metrics["fvu"] < 0.5
 
 

@@ -51,6 +51,7 @@ def same(got, want, p):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_topk_transcoders_equal_the_equation(skip):
+    """The losses of transcoder and skip_transcoder, one row at a time."""
     p, x, y = parameters(skip)
     formula = (Skipped if skip else TopK)(3, 0, centred=False)
     want = 0.0
@@ -65,6 +66,7 @@ def test_topk_transcoders_equal_the_equation(skip):
 
 @pytest.mark.parametrize("widths", [(), (1, 3)])
 def test_relu_transcoder_and_crosscoder_penalties_equal_the_equation(widths):
+    """The losses of relu_transcoder and crosscoder, one latent at a time."""
     p, x, y = parameters()
     want = 0.0
     for row, target in zip(x, y):
@@ -85,6 +87,7 @@ def cross_layer_parameters(layers=3, latents=4):
 
 
 def test_cross_layer_loss_and_pseudo_gradients_equal_the_equation():
+    """The loss of cross_layer_transcoder, layer by layer."""
     p, x, y = cross_layer_parameters()
     got = CrossLayer(3, 0.5, centred=False).loss(p, x, y, progress(12)).loss
     theta = p["log_threshold"].exp()
@@ -194,6 +197,19 @@ def test_planted_directions_of_the_written_site_and_the_null(method, extra, tmp_
     assert torch.equal(back(rec["in"].matrix()), found(rec["in"].matrix()))
     again = method(rec.save(tmp_path / "rec"), **settings | {"steps": 20})
     assert again.fingerprint == method(rec, **settings | {"steps": 20}).fingerprint
+
+
+def test_a_cross_layer_transcoder_explains_planted_outputs_and_not_permuted_ones():
+    """The null of cross_layer_transcoder: outputs of other rows."""
+    made, g = plant(rows=2000, d=16, features=16, rate=0.08), torch.Generator().manual_seed(3)
+    later = made.codes @ torch.randn(16, 8, generator=g)
+    sites = {"x0": made.x, "x1": made.x.flip(1), "y0": made.x[:, :8], "y1": later}
+    settings = {"reads": ["x0", "x1"], "writes": ["y0", "y1"], "latents": 32, "steps": 250, "batch": 128, "lr": 0.01}
+    found = cross_layer_transcoder(Recording.of(sites), sparsity=0.05, **settings)
+    order = torch.randperm(2000, generator=g)
+    null = Recording.of(sites | {"y0": sites["y0"][order], "y1": later[order]})
+    assert found.metrics["fvu"] <= 0.2
+    assert cross_layer_transcoder(null, sparsity=0.05, **settings).metrics["fvu"] >= 0.8
 
 
 def test_a_crosscoder_finds_what_two_sites_share_and_what_one_has_alone(tmp_path):

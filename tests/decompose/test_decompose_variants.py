@@ -50,6 +50,7 @@ def same(got, want, p, but=()):
 
 
 def test_gated_equals_the_equation_and_its_export_is_the_same_function():
+    """The loss of gated_sae, one row and one latent at a time."""
     p, x = setting(r_mag=lambda draw: 0.3 * draw(F), b_mag=lambda draw: draw(F))
     got = Gated(0.7).loss(p, x, x, progress()).loss
     want, rebuilt = 0.0, []
@@ -69,6 +70,7 @@ def test_gated_equals_the_equation_and_its_export_is_the_same_function():
 
 
 def test_jumprelu_equals_the_equation_with_its_pseudo_gradients():
+    """The loss of jumprelu_sae, its pseudo-gradients put in by hand."""
     p, x = setting(log_threshold=lambda draw: 0.5 * draw(F) - 1.0)
     width = 0.8
     got = JumpReLU(0.3, width).loss(p, x, x, progress()).loss
@@ -93,6 +95,7 @@ def by_batch(pre, k):
 
 @pytest.mark.parametrize("prefixes", [None, (2, 5, 9), (9,)])
 def test_batch_topk_and_matryoshka_equal_the_equation(prefixes):
+    """The losses of batch_topk_sae and matryoshka_sae, one entry at a time."""
     p, x = setting(threshold=lambda draw: torch.tensor(-1.0, dtype=torch.float64))
     formula = BatchTopK(2, 0) if prefixes is None else Matryoshka(2, 0, prefixes=prefixes)
     got = formula.loss(p, x, x, progress())
@@ -105,7 +108,7 @@ def test_batch_topk_and_matryoshka_equal_the_equation(prefixes):
             want = want + (row - rebuilt).square().sum() / (N * D * len(sizes))
     same(got.loss, want, p, but=("threshold",))
     assert int(got.fired.sum()) == len(kept)
-    assert float(p["threshold"]) == pytest.approx(min(float(pre[b, i]) for b, i in kept))
+    assert float(p["threshold"].detach()) == pytest.approx(min(float(pre[b, i].detach()) for b, i in kept))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -116,13 +119,14 @@ def test_the_largest_of_a_batch_are_found_also_when_one_row_holds_them_all(seed)
     rows, columns, smallest = largest_of_batch(pre, 2)
     kept = by_batch(pre, 2)
     assert set(zip(rows.tolist(), columns.tolist())) == kept
-    assert float(smallest) == pytest.approx(min(float(pre[b, i]) for b, i in kept))
+    assert float(smallest) == pytest.approx(min(float(pre[b, i].detach()) for b, i in kept))
     assert rows.tolist() == sorted(rows.tolist())
     rows, _, smallest = largest_of_batch(-pre.abs(), 2)
     assert (len(rows), float(smallest)) == (0, 0.0)
 
 
 def test_p_annealing_equals_the_equation_and_keeps_the_strength():
+    """The loss of p_annealed_sae, one entry at a time."""
     p, x = setting(strength=lambda draw: torch.tensor(0.7, dtype=torch.float64))
     formula = PAnnealed(0.7, 0.2)
     powers = [formula.power(progress(step)) for step in (0, 199, 200, 260, 799, 999)]
@@ -169,7 +173,8 @@ def test_matching_pursuit_equals_the_definition_and_its_residual_falls(rows):
     assert errors == sorted(errors, reverse=True)
 
 
-def test_matching_pursuit_gradients_are_those_of_the_chosen_products():
+def test_matching_pursuit_gradients_equal_those_of_the_chosen_products():
+    """The loss of mp_sae, one atom at a time."""
     decoder, x = unit(F, D).requires_grad_(), unit(N, D, seed=2)
     p = {"decoder": decoder, "b_dec": torch.zeros(D, dtype=torch.float64, requires_grad=True)}
     got = Pursuit(3).loss(p, x, x, progress()).loss
@@ -184,8 +189,9 @@ def test_matching_pursuit_gradients_are_those_of_the_chosen_products():
 
 
 METHODS = {
-    gated_sae: {"l1": 1.0, "lr": 0.01}, jumprelu_sae: {"sparsity": 0.01, "lr": 0.01}, batch_topk_sae: {"k": 2, "lr": 0.02},
-    matryoshka_sae: {"k": 2, "lr": 0.02}, p_annealed_sae: {"l1": 1.0, "lr": 0.01}, mp_sae: {"k": 3, "lr": 0.02},
+    gated_sae: {"l1": 4.0, "lr": 0.02}, jumprelu_sae: {"sparsity": 0.04, "window": 0.5, "lr": 0.02},
+    batch_topk_sae: {"k": 2, "lr": 0.02, "steps": 300}, matryoshka_sae: {"k": 2, "lr": 0.02, "steps": 300},
+    p_annealed_sae: {"l1": 1.0, "lr": 0.01}, mp_sae: {"k": 3, "lr": 0.02},
 }  # fmt: skip
 
 

@@ -18,7 +18,8 @@ def test_the_planted_heads_are_recovered_one_for_each_task(pair):
     found = dissociation(pair.subject, pair.task, pair.other, nodes="head", size=1)
     table = found.table.set_index("set")
     assert [table.loc[s, "node"] for s in ("first", "second")] == pair.heads
-    assert found.verdict == "supported" and found.estimate.low > 0.5
+    assert found.verdict == "supported"
+    assert found.estimate.low > 0.5
     for own, spared in (("first", "second"), ("second", "first")):
         assert found.controls[f"{own} set, {own} task"] > 0.5
         assert abs(found.controls[f"{own} set, {spared} task"]) < 0.05
@@ -67,7 +68,10 @@ def test_random_weights_are_no_dissociation():
 def test_the_two_arms_are_those_of_the_matrix(pair):
     found = dissociation(pair.subject, pair.task, pair.other, nodes="head", size=2, draws=9)
     c = {k: float(v) for k, v in found.controls.items()}
-    arms = [c["first set, first task"] - c["first set, second task"], c["second set, second task"] - c["second set, first task"]]
+    arms = [
+        c["first set, first task"] - c["first set, second task"],
+        c["second set, second task"] - c["second set, first task"],
+    ]
     assert [c["arm of the first set"], c["arm of the second set"]] == pytest.approx(arms)
     assert found.estimate.value == pytest.approx(min(arms))
     assert np.all((found.table["low"] <= found.table["effect"]) & (found.table["effect"] <= found.table["high"]))

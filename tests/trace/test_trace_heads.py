@@ -61,7 +61,9 @@ def test_direct_effects_of_heads_equal_those_of_their_block_oracle(pair):
         direction = norm.folded(direction) / norm.spread(clean[last][:, -1])[:, None]
     place = {n.short: i for i, n in enumerate(effects.nodes)}
     expected = {s: ((clean[s] - corrupt[s])[:, -1] * direction).sum(-1).numpy() for s in sites[1:]}
-    assert np.allclose(effects.change[place["a1.h0"]] + effects.change[place["a1.h1"]], expected["blocks.1.attn.out"], atol=1e-4)
+    assert np.allclose(
+        effects.change[place["a1.h0"]] + effects.change[place["a1.h1"]], expected["blocks.1.attn.out"], atol=1e-4
+    )
     assert np.allclose(effects.change[place["m1"]], expected["blocks.1.mlp.out"], atol=1e-4)
 
 
@@ -122,9 +124,9 @@ def test_attention_roles_agree_with_the_wiring_and_ignore_a_preferred_place():
     table = attention_roles(ioi, task, ["io", "s1"], right="io").table.set_index("node")
     assert set(table.index[table["kind"] == "right"]) == {"a1.h0", "a1.h2", "a2.h1"}
     planted = planted_network(0)  # always looks at one place, wherever the right token is
-    where = [planted.position if i % 2 else (planted.position + 1) % 4 for i in range(12)]
-    roles = {"here": [(planted.position, planted.position + 1)] * 12, "there": [((planted.position + 1) % 4, (planted.position + 1) % 4 + 1)] * 12,
-             "right": [(w, w + 1) for w in where]}  # fmt: skip
+    here, there = planted.position, (planted.position + 1) % 4
+    where = [here if i % 2 else there for i in range(12)]
+    roles = {"here": [(here, here + 1)] * 12, "there": [(there, there + 1)] * 12, "right": [(w, w + 1) for w in where]}
     found = attention_roles(planted.subject, replace(planted.task, roles=roles), ["here", "there"])
     assert abs(found.table["score"].iloc[4 * planted.block + planted.head]) < 0.05
 

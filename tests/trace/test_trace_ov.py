@@ -1,5 +1,7 @@
 """Successor heads: OV circuits agree with products of the weights, and lists that are none are refused."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_successor_heads_agree_with_a_loop_over_tokens():
     for node, row in zip(heads, found.table.itertuples()):
         hits, free = {"a": [], "b": []}, []
         for name, tokens in lists.items():
-            for a, b in zip(tokens, tokens[1:]):
+            for a, b in pairwise(tokens):
                 logits = ov_logits(subject, token_vectors(subject, [a], "blocks.0.mlp.out"), [node])[0, 0]
                 hits[name].append(tokens[int(logits[tokens].argmax())] == b)
                 free.append(int(logits.argmax()) == b)

@@ -18,10 +18,31 @@ from microtome.attribute.occlusion import occlusion
 from microtome.attribute.score_cam import score_cam
 from microtome.attribute.simulatability import Simulatability, simulatability
 from microtome.attribute.smoothgrad import smoothgrad
+from microtome.attribute.unit_relevance import removal_order, unit_relevance
 from microtome.attribute.vargrad import vargrad
 
 __all__ = [
-    "Attribution", "Simulatability", "ablation_cam", "deconvnet", "deeplift", "deletion_test", "eigen_cam",
-    "excitation_pullback", "grad_cam", "gradient", "guided_backprop", "guided_grad_cam", "heatmap", "integrated_gradients",
-    "lrp", "merge", "occlusion", "score_cam", "simulatability", "smoothgrad", "vargrad",
+    "Attribution",
+    "Simulatability",
+    "ablation_cam",
+    "deconvnet",
+    "deeplift",
+    "deletion_test",
+    "eigen_cam",
+    "excitation_pullback",
+    "grad_cam",
+    "gradient",
+    "guided_backprop",
+    "guided_grad_cam",
+    "heatmap",
+    "integrated_gradients",
+    "lrp",
+    "merge",
+    "occlusion",
+    "removal_order",
+    "score_cam",
+    "simulatability",
+    "smoothgrad",
+    "unit_relevance",
+    "vargrad",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.layout import Layout, layout_of
 from microtome.attribute.place import rows_of
-from microtome.errors import SiteError
+from microtome.errors import NonFinite, SiteError
 from microtome.subject.gradients import gradients
 
 Formula = Callable[[Tensor, Tensor], Tensor]
@@ -112,6 +112,8 @@ def as_attribution(
     settings: dict[str, Any] | None = None,
 ) -> Attribution:  # fmt: skip
     """A map as an attribution over the places of a site."""
+    if not bool(torch.isfinite(output).all()):
+        raise NonFinite(f"{name}: the metric is not a number on example {int((~torch.isfinite(output)).nonzero()[0])}.")
     empty = ~(value.flatten(1) > 0).any(1)
     return Attribution(
         value.detach().cpu(), ("batch", *layout.names), site, name, output.detach().cpu(), None, evaluations, None, None,

@@ -23,6 +23,7 @@ from microtome.method import Paper, method
     serves="informativeness",
     cannot_claim="Which class: the metric is not looked at.",
     tiny={"at": "embed"},
+    skips=dict.fromkeys(("truth", "null"), "the map does not look at the metric, so it cannot find what the answer came from"),
 )  # fmt: skip
 def eigen_cam(subject: Any, task: Any, *, at: str | None = None, metric: str | None = None) -> Attribution:
     """Project the channels of each place on their leading direction over places.

@@ -23,7 +23,10 @@ from microtome.method import Paper, method
     notion="post-hoc",
     serves="informativeness",
     cannot_claim="Fine detail: the map has the grid of the site, and upsampling makes it look sharper than it is.",
-    tiny={"at": "embed"},
+    tiny={"at": "embed", "formula": "hires"},
+    skips=dict.fromkeys(
+        ("truth", "null"), "in the planted network values times gradients vanish before a layer norm; CAM has its own truth"
+    ),
 )  # fmt: skip
 def grad_cam(
     subject: Any,
@@ -44,7 +47,7 @@ def grad_cam(
     task : Task
     at : str, optional
         Site with channels and places; default the last convolution's activation, or what enters the last block.
-    formula : str or callable, default "grad"
+    formula : str or callable, default grad
         "grad"; "plus_plus" (Grad-CAM++), "xgrad", "hires", "layer"; or ``f(A, G) -> weights`` of channels [n, channels] or of
         cells, with A and G [n, channels, *places].
     metric : str, optional

@@ -45,7 +45,7 @@ def lrp(
     task : Task
     at : str, optional
         Site; default the embeddings, or the input of the first layer.
-    composite : str or Composite, default "epsilon_plus"
+    composite : str or Composite, default epsilon_plus
         Which rule for which function: a name of ``rules.COMPOSITES`` ("epsilon", "epsilon_alpha2_beta1", "epsilon_gamma_box",
         "attn_lrp" for transformers, ...) or your own. Batch norms are folded into the layer before them in the backward pass.
     metric : str, optional

@@ -1,5 +1,6 @@
 """``microtome trace``: what inside carries a task."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from microtome.cli import given, options
 from microtome.cli.answer import Answer, findings_grid, findings_json, frame_grid, frame_json
 from microtome.cli.command import command
+from microtome.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -15,11 +17,16 @@ def register(app: typer.Typer) -> None:
         "microtome trace ioi --nodes head --direction denoising",
         "microtome trace classify --subject organism:vision-cnn --nodes relu3,relu4",
         "microtome trace pairs.csv --subject ./my-model --nodes layer_position --method attribution_patching",
+        "microtome trace ioi --scorer eap_ig --size 40 --out graph.json",
+        "microtome trace evaluate graph.json --task ioi --ablation corrupt --ablation mean",
     ))(trace)  # fmt: skip
 
 
 def trace(
-    task: Annotated[str, typer.Argument(help="Name of a task of the subject, or a file of pairs.")],
+    task: Annotated[str, typer.Argument(help="Name of a task of the subject, a file of pairs, or 'evaluate'.")],
+    circuit: Annotated[
+        Path | None, typer.Argument(help="After 'evaluate': a file of scored edges, ours or in MIB's JSON.")
+    ] = None,
     subject: options.SubjectOption = options.DEFAULT,
     nodes: Annotated[
         str,
@@ -32,13 +39,35 @@ def trace(
     method: Annotated[
         str, typer.Option("--method", "-m", help="activation_patching (exact) or attribution_patching (first order, fast).")
     ] = "activation_patching",
+    scorer: Annotated[
+        str | None, typer.Option("--scorer", help="Score edges instead of nodes: eap, eap_ig, acdc, edge_masks, "
+                                 "information_flow_routes."),
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", min=1, help="With --scorer: mark the circuit of so many edges.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --scorer: write to a .json (MIB's form: .mib.json) or .graphml.")
+    ] = None,
+    of: Annotated[str | None, typer.Option("--task", help="With 'evaluate': the task. Default: the one of the file.")] = None,
+    ablation: Annotated[
+        list[str] | None, typer.Option("--ablation", help="With 'evaluate': corrupt, mean, resample, zero; repeat for several.")
+    ] = None,
     metric: options.Metric = None,
     prompts: options.Prompts = 64,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> Answer:  # fmt: skip
     """Exchange each part between clean and corrupt runs and measure how much of the behaviour comes along."""
+    from microtome.cli import trace_edges
     from microtome.trace.listing import KINDS
+
+    if circuit is not None and task != "evaluate":
+        raise UsageError(f"one task at a time: got '{task}' and '{circuit}'. To judge a file: trace evaluate {circuit}")
+    if task == "evaluate":
+        return trace_edges.evaluate(circuit, subject, of, ablation, metric, prompts, seed, device)
+    if scorer is not None:
+        return trace_edges.score(task, subject, scorer, size, out, metric, prompts, seed, device)
+    if size is not None or out is not None:
+        raise UsageError("--size and --out go with --scorer: nodes have effects and no graph.")
 
     chosen = given.method("trace", method, "Effects")
     wanted: Any = nodes if nodes in KINDS else [n.strip() for n in nodes.split(",") if n.strip()]

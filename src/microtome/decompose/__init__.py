@@ -1,18 +1,27 @@
 """Find coordinates: sparse autoencoders, factorisations, and the nulls they must beat."""
 
-from microtome.decompose.batch_topk_sae import batch_topk_sae
+from microtome.decompose.batch_topk_sae import BatchTopK, batch_topk_sae
 from microtome.decompose.cross_layer import CrossLayerTranscoder
 from microtome.decompose.cross_layer_transcoder import cross_layer_transcoder
 from microtome.decompose.crosscoder import crosscoder
+from microtome.decompose.csae import csae
 from microtome.decompose.dictionary import SparseDictionary
+from microtome.decompose.end_to_end_sae import end_to_end_sae
+from microtome.decompose.fitting import Recipe
+from microtome.decompose.formats.circuit_tracer import load_circuit_tracer, save_circuit_tracer
+from microtome.decompose.formats.dictionary_learning import load_dictionary_learning, save_dictionary_learning
+from microtome.decompose.formats.gemma_scope import load_gemma_scope, save_gemma_scope
+from microtome.decompose.formats.openai import load_openai, save_openai
 from microtome.decompose.formats.saelens import load_saelens, save_saelens
+from microtome.decompose.formats.sparsify import load_sparsify, save_sparsify
 from microtome.decompose.gated_sae import gated_sae
 from microtome.decompose.ica import ica
 from microtome.decompose.interaction_basis import interaction_basis
 from microtome.decompose.interaction_graph import degeneracy, interaction_edges, interaction_modules
-from microtome.decompose.jumprelu_sae import jumprelu_sae
+from microtome.decompose.jumprelu_sae import JumpReLU, jumprelu_sae
 from microtome.decompose.kmeans import Centres, kmeans
 from microtome.decompose.lib import interaction_stack, lib
+from microtome.decompose.many import train_many
 from microtome.decompose.matryoshka_sae import matryoshka_sae
 from microtome.decompose.mp_sae import mp_sae
 from microtome.decompose.nmf import NonNegativeParts, nmf
@@ -21,28 +30,39 @@ from microtome.decompose.pca import pca
 from microtome.decompose.pursuit import PursuitDictionary
 from microtome.decompose.random_basis import random_basis
 from microtome.decompose.random_dictionary import random_dictionary
-from microtome.decompose.relu_sae import relu_sae
+from microtome.decompose.recovered import Recovered
+from microtome.decompose.relu_sae import ReLU, relu_sae
 from microtome.decompose.relu_transcoder import relu_transcoder
 from microtome.decompose.semi_nmf import semi_nmf
 from microtome.decompose.skip_transcoder import skip_transcoder
 from microtome.decompose.snmf import snmf
+from microtome.decompose.sources import Live
 from microtome.decompose.tied_sae import tied_sae
-from microtome.decompose.topk_sae import topk_sae
+from microtome.decompose.topk_sae import TopK, topk_sae
 from microtome.decompose.transcoder import transcoder
 from microtome.decompose.transcoding import Crosscoder, Transcoder
 
 __all__ = [
+    "BatchTopK",
     "Centres",
     "CrossLayerTranscoder",
     "Crosscoder",
+    "JumpReLU",
+    "Live",
     "NonNegativeParts",
     "PursuitDictionary",
+    "ReLU",
+    "Recipe",
+    "Recovered",
     "SparseDictionary",
+    "TopK",
     "Transcoder",
     "batch_topk_sae",
     "cross_layer_transcoder",
     "crosscoder",
+    "csae",
     "degeneracy",
+    "end_to_end_sae",
     "gated_sae",
     "ica",
     "interaction_basis",
@@ -52,7 +72,12 @@ __all__ = [
     "jumprelu_sae",
     "kmeans",
     "lib",
+    "load_circuit_tracer",
+    "load_dictionary_learning",
+    "load_gemma_scope",
+    "load_openai",
     "load_saelens",
+    "load_sparsify",
     "matryoshka_sae",
     "mp_sae",
     "nmf",
@@ -62,11 +87,17 @@ __all__ = [
     "random_dictionary",
     "relu_sae",
     "relu_transcoder",
+    "save_circuit_tracer",
+    "save_dictionary_learning",
+    "save_gemma_scope",
+    "save_openai",
     "save_saelens",
+    "save_sparsify",
     "semi_nmf",
     "skip_transcoder",
     "snmf",
     "tied_sae",
     "topk_sae",
+    "train_many",
     "transcoder",
 ]

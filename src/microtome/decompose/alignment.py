@@ -36,7 +36,7 @@ def cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> float:
     return kernel_alignment(x.double() @ x.double().T, y.double() @ y.double().T, debiased=debiased)
 
 
-def kernel_alignment(k: Tensor, l: Tensor, *, debiased: bool = True) -> float:  # noqa: E741
+def kernel_alignment(k: Tensor, l: Tensor, *, debiased: bool = True) -> float:
     """Centred alignment of two kernels [n, n] of the same samples; see `cka`."""
     if k.ndim != 2 or k.shape[0] != k.shape[1] or k.shape != l.shape:
         raise ShapeError(f"kernels must be square and of one size, got {tuple(k.shape)} and {tuple(l.shape)}.")
@@ -46,7 +46,7 @@ def kernel_alignment(k: Tensor, l: Tensor, *, debiased: bool = True) -> float:  
     if len(k) < least:
         raise Degenerate(f"{len(k)} samples; at least {least} are needed.")
     hsic = _unbiased if debiased else _plain
-    k, l = k.double(), l.double()  # noqa: E741
+    k, l = k.double(), l.double()
     own = hsic(k, k) * hsic(l, l)
     # Rounding of a kernel that is constant after centring.
     if not own > (1e-14 * float(k.abs().max()) * float(l.abs().max())) ** 2:
@@ -54,14 +54,14 @@ def kernel_alignment(k: Tensor, l: Tensor, *, debiased: bool = True) -> float:  
     return hsic(k, l) / own**0.5
 
 
-def _plain(k: Tensor, l: Tensor) -> float:  # noqa: E741
+def _plain(k: Tensor, l: Tensor) -> float:
     centre = lambda m: m - m.mean(0) - m.mean(1, keepdim=True) + m.mean()  # noqa: E731
     return float((centre(k) * centre(l)).sum()) / (len(k) - 1) ** 2
 
 
-def _unbiased(k: Tensor, l: Tensor) -> float:  # noqa: E741
+def _unbiased(k: Tensor, l: Tensor) -> float:
     n = len(k)
-    k, l = (m - torch.diag(m.diagonal()) for m in (k, l))  # noqa: E741
+    k, l = (m - torch.diag(m.diagonal()) for m in (k, l))
     rows, columns = k.sum(0), l.sum(0)
     cross = float((k * l).sum()) + float(rows.sum() * columns.sum()) / ((n - 1) * (n - 2))
     return (cross - 2 / (n - 2) * float(rows @ columns)) / (n * (n - 3))

@@ -91,5 +91,6 @@ def arrangement(directions: Tensor, similarity: Tensor) -> float:
 
 def _checked(directions: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     if directions.ndim != 2 or x.ndim != 2 or x.shape[1] != len(directions):
-        raise ShapeError(f"directions [features, m] and x [n, features] are needed, got {tuple(directions.shape)} and {tuple(x.shape)}.")
+        found = f"{tuple(directions.shape)} and {tuple(x.shape)}"
+        raise ShapeError(f"directions [features, m] and x [n, features] are needed, got {found}.")
     return directions.double(), x.double()

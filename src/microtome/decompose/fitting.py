@@ -10,6 +10,7 @@ from torch import Tensor
 from microtome.decompose.dictionary import SparseDictionary
 from microtome.decompose.ends import Ends
 from microtome.decompose.formula import Formula, Parameters, Progress
+from microtome.decompose.spread import gather, world
 from microtome.decompose.transcoding import Crosscoder, Transcoder
 from microtome.errors import NonFinite, UsageError
 from microtome.rng import torch_rng
@@ -104,6 +105,7 @@ class Fit:
         with torch.autocast(like.device.type, torch.bfloat16, enabled=self.mixed):
             step = formula.loss(p, x, y, progress)
         step.loss.backward()
+        step = gather(p, step)
         formula.before_update(p, progress)
         self.optimizer.step()
         progress.update(step.fired)
@@ -113,7 +115,7 @@ class Fit:
             progress.silent[latents] = 0
 
         formula.after_update(p, x, y, progress, revive)
-        return self.curve.add(step, y, progress)
+        return self.curve.add(step, len(y) * world()[1], y.shape[1], progress)
 
     def scaled(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows as the formula sees them; y None: the same rows."""
@@ -176,9 +178,8 @@ class Curve:
         self.columns: dict[str, list] = {"step": [], "loss": [], "fvu": [], "l0": [], "dead": []}
         self.sums: list[Tensor] = []
 
-    def add(self, step: Any, y: Tensor, progress: Progress) -> bool:
-        """Count one update; whether it made a point."""
-        rows, d = y.shape
+    def add(self, step: Any, rows: int, d: int, progress: Progress) -> bool:
+        """Count one update on rows of width d; whether it made a point."""
         self.sums.append(torch.stack([step.loss.detach(), step.error / (rows * d), step.fired.sum() / rows]))
         if progress.step % self.every and progress.step != progress.steps:
             return False

@@ -82,6 +82,4 @@ def interaction_basis(
     https://arxiv.org/abs/2405.10927
     """
     moved = moments(subject, inputs, at, None, probes=probes, seed=seed)
-    return coordinates(
-        subject.site(at).name, *moved, cutoff=cutoff, name="interaction_basis", subject=subject.fingerprint()
-    )
+    return coordinates(subject.site(at).name, *moved, cutoff=cutoff, name="interaction_basis", subject=subject.fingerprint())

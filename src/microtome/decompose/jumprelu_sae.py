@@ -72,7 +72,7 @@ class JumpReLU(Formula):
     notion="decomposability",
     serves="informativeness",
     cannot_claim="That the network uses these directions, or that they are the only dictionary that fits.",
-    tiny={"latents": 8, "sparsity": 0.02, "steps": 300, "batch": 64, "lr": 0.03},
+    tiny={"latents": 8, "sparsity": 0.05, "window": 0.5, "steps": 300, "batch": 64, "lr": 0.03},
 )  # fmt: skip
 def jumprelu_sae(
     recording: Any, *, latents: int = 4096, sparsity: float = 1e-3, window: float = 0.1,

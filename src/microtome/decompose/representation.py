@@ -70,9 +70,11 @@ def ccgp(x: Tensor, bits: Tensor, variable: int) -> float:
     scores = []
     for chosen in combinations(range(count), count // 2):
         inside = np.isin(context, chosen)
-        means = [torch.stack([centred[torch.from_numpy(inside & (own == side) & (context == c))].mean(0) for c in chosen]).mean(0)
-                 for side in (False, True)]  # fmt: skip
-        score = (centred - (means[0] + means[1]) / 2) @ (means[1] - means[0])
+        low, high = (
+            torch.stack([centred[torch.from_numpy((own == side) & (context == c))].mean(0) for c in chosen]).mean(0)
+            for side in (False, True)
+        )
+        score = (centred - (low + high) / 2) @ (high - low)
         hit = (score.numpy() > 0) == own
         scores.append(float(np.mean([hit[~inside & (own == side)].mean() for side in (False, True)])))
     return float(np.mean(scores))
@@ -96,7 +98,8 @@ def parallelism(x: Tensor, bits: Tensor, variable: int) -> float:
 def shattering(x: Tensor, bits: Tensor) -> float:
     """Share of the balanced two-class splits of the conditions that a linear readout of their means separates.
 
-    The split is separated when least squares on the condition means gives every condition its side. More dimensions, more splits.
+    A split is separated when least squares on the condition means gives every condition its side: more dimensions, more
+    splits.
     """
     centred, given = _rows(x), _bits(x, bits)
     _, condition = np.unique(given, axis=0, return_inverse=True)

@@ -47,7 +47,7 @@ class Factors:
 
 def factorise(
     recording: Any, codes: list[Tensor], update: Update, *, keep: int | None = None, steps: int = 1000,
-    patience: int = 300, tolerance: float = 1e-6,
+    patience: int = 300, tolerance: float = 1e-6, enough: float = 0.0,
 ) -> Factors:  # fmt: skip
     """Alternate between directions and codes and keep the best step.
 
@@ -66,6 +66,8 @@ def factorise(
         Entries kept in each direction (winner takes all). Default: all.
     steps, patience : int
         Most steps, and how many without a gain of the share `tolerance` end the fit.
+    enough : float
+        A loss at which to stop. Default 0: never.
     """
     cross, gram, whole = _sums(recording, codes)
     found = Factors(torch.zeros_like(cross), math.inf)
@@ -87,7 +89,7 @@ def factorise(
             best = step
         if loss < found.loss:
             found.loss, found.directions = loss, directions
-        if step - best >= patience:
+        if step - best >= patience or loss <= enough:
             break
     return found
 
@@ -173,6 +175,9 @@ def _singular(recording: Any, found: Survey, components: int) -> Callable[[Tenso
     values, vectors = values.flip(0), vectors.flip(1)
     count = min(components, int((values > 1e-10 * values[0]).sum()))
     rows = vectors[:, :count] * values[:count].clamp_min(1e-300) ** -0.25
-    balance = sum(((x.double() @ rows).relu().square() - (-(x.double() @ rows)).relu().square()).sum(0) for x in blocks(recording))
-    rows = rows * torch.where(torch.as_tensor(balance) < 0, -1.0, 1.0)
+    balance = torch.zeros_like(rows[0])
+    for x in blocks(recording):
+        z = x.double() @ rows
+        balance += (z * z.abs()).sum(0)
+    rows = rows * torch.where(balance < 0, -1.0, 1.0)
     return lambda x: x @ rows.to(x)

@@ -55,16 +55,21 @@ def train(
             raise UsageError(f"{label} must be a whole number >= 1, got {value!r}.")
     feed = Feed(recording, reads, writes)
     require_rows(feed.ends.source, latents)
-    recipe = Recipe(formula, latents, reads, writes, lr, seed, name)
+    fit = fitted(feed, Recipe(formula, latents, reads, writes, lr, seed, name), steps=steps, batch=batch)
+    return scored(fit.dictionary(), feed)
+
+
+def fitted(feed: Feed, recipe: Recipe, *, steps: int, batch: int) -> Fit:
+    """A recipe trained on the rows of a recording, or as far as Ctrl-C let it come."""
     fit = Fit(recipe, feed.ends, precision_of(feed.x), steps=steps, batch=batch)
     try:
-        with progress_bar(steps, name) as advance:
-            for x, y in stream(feed, min(batch, feed.ends.source.rows), steps, seed):
+        with progress_bar(steps, recipe.name) as advance:
+            for x, y in stream(feed, min(batch, feed.ends.source.rows), steps, recipe.seed):
                 fit.update(x, y)
                 advance(1)
     except KeyboardInterrupt:
-        warnings.warn(f"stopped after {fit.progress.step} of {steps} updates.", Interrupted, stacklevel=3)
-    return scored(fit.dictionary(), feed)
+        warnings.warn(f"stopped after {fit.progress.step} of {steps} updates.", Interrupted, stacklevel=4)
+    return fit
 
 
 def stream(feed: Feed, batch: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

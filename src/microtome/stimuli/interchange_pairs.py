@@ -16,6 +16,7 @@ from microtome.stimuli.rows import row_indices, take
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Interchanges:
     """Base inputs, one source per variable, and the counterfactual label when the chosen variables come from their sources.

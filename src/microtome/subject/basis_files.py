@@ -19,6 +19,7 @@ KINDS = {
     "sparse_dictionary": "microtome.decompose.dictionary:SparseDictionary",
     "transcoder": "microtome.decompose.transcoding:Transcoder",
     "crosscoder": "microtome.decompose.transcoding:Crosscoder",
+    "row_normalised": "microtome.decompose.formats.openai:RowNormalised",
     "pursuit": "microtome.decompose.pursuit:PursuitDictionary",
     "cross_layer_transcoder": "microtome.decompose.cross_layer:CrossLayerTranscoder",
     "nmf": "microtome.decompose.nmf:NonNegativeParts",

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 def last_mlp(subject: "Subject", trunk: Trunk) -> nn.Module | None:
     """The module that holds the last block's MLP and nothing else; None where there is no such module."""
-    label, block = f"{trunk.stack.name}." if trunk.stack.name else "", trunk.dims.blocks - 1
+    return mlp_of(subject, trunk, trunk.dims.blocks - 1)
+
+
+def mlp_of(subject: "Subject", trunk: Trunk, block: int) -> nn.Module | None:
+    """The module that holds a block's MLP and nothing else; None where there is no such module."""
+    label = f"{trunk.stack.name}." if trunk.stack.name else ""
     ends = [trunk.sites.get(f"{label}blocks.{block}.mlp.{part}") for part in ("pre", "hidden")]
     parents = {site.module.rpartition(".")[0] for site in ends if site is not None and not site.view.flat}
     path = parents.pop() if len(parents) == 1 and None not in ends else ""

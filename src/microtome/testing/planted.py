@@ -9,6 +9,7 @@ from torch import Tensor
 
 from microtome.rng import rng
 from microtome.subject.recording import Recording
+from microtome.subject.recording.join import joined
 
 FACTORS, WIDTH, SAMPLES, LENGTH = 6, 48, 120, 4
 #: Name of the property that the first factor is.
@@ -88,11 +89,18 @@ def _index(labels: np.ndarray) -> dict[str, list]:
 
 
 def with_matrix(recording: Recording, change: Callable[[Tensor], Tensor]) -> Recording:
-    """The recording with its matrix changed; index and labels follow, cut to the rows that are left."""
-    x = change(recording.matrix())
-    index = recording.index.iloc[: len(x)]
-    labels = {name: recording.labels(name)[: len(x)] for name in recording.properties}
-    return Recording.of(x, site=recording.sites[0], index=index, table=recording.table, labels=labels)
+    """The recording with its matrices changed; index and labels follow, cut to the rows that are left."""
+    x = {site: change(recording[site].matrix()) for site in recording.sites}
+    rows = len(next(iter(x.values())))
+    index = recording.index.iloc[:rows]
+    labels = {name: recording.labels(name)[:rows] for name in recording.properties}
+    return Recording.of(x, index=index, table=recording.table, labels=labels)
+
+
+def matrix_read(recording: Recording, basis: object = None) -> Tensor:
+    """What a basis reads of a recording: its site, or its sites side by side; without one, the first site."""
+    reads = tuple(getattr(basis, "reads", None) or getattr(basis, "sites", ()))
+    return joined(recording, [s for s in reads if s in recording.sites] or recording.sites[:1]).matrix()
 
 
 def matched_correlation(codes: np.ndarray, activations: np.ndarray) -> float:

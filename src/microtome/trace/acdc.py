@@ -3,15 +3,15 @@
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from microtome.errors import UsageError
 from microtome.method import Paper, method
 from microtome.stimuli.metrics import kl
+from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.graph import ScoredGraph
 from microtome.trace.masked import masked_metric, reference_values
-from microtome.trace.measured import bound_pairs, measured
+from microtome.trace.measured import bound_pairs, measured, require_effect
 from microtome.trace.wires import Wires, wires
 
 
@@ -20,7 +20,7 @@ from microtome.trace.wires import Wires, wires
     paper=Paper("Conmy, Mavor-Parker, Lynch, Heimersheim, Garriga-Alonso", 2023, "Towards Automated Circuit Discovery for "
                 "Mechanistic Interpretability", "https://arxiv.org/abs/2304.14997"),
     needs=("subject", "task"),
-    gives="Graph",
+    gives="ScoredGraph",
     stochastic=False,
     cost="one forward per edge, several guesses stacked on the batch",
     claim="Cutting edges greedily from the output back recovers known circuits.",
@@ -89,13 +89,14 @@ def acdc(
     bound, graph = bound_pairs(subject, task, metric), wires(subject)
     run, clean = measured(subject, bound.inputs, bound.metric)
     _, corrupt = measured(subject, bound.corrupt, bound.metric)
+    require_effect(float((clean - corrupt).mean()), "ACDC", bound.metric.name, task.name)
     judge = Divergence(bound.metric, run.logits) if objective == "kl" else bound.metric
     search = _Search(subject, bound, graph, judge, -1.0 if objective == "metric" else 1.0)
     scores = search.run(threshold, ahead)
     return ScoredGraph(
         graph.senders, graph.receivers, scores, np.full(scores.shape, np.nan), graph.allowed.numpy(),
         float((clean - corrupt).mean()), f"ACDC ({objective}, threshold {threshold:g})", bound.metric.name, task.name,
-        subject.fingerprint(), task.fingerprint(), len(bound), 3.0 + search.forwards, 0, True,
+        current_fingerprint(subject), task.fingerprint(), len(bound), 3.0 + search.forwards, 0, True,
         (f"{int(search.mask.sum())} of {int(graph.allowed.sum())} edges kept",),
     )  # fmt: skip
 

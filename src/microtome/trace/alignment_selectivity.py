@@ -49,7 +49,7 @@ class Selectivity:
 
     @property
     def verdict(self) -> str:
-        """"supported", "vacuous" (the map fits anything as well) or "not supported" (it does not fit the subject)."""
+        """ "supported", "vacuous" (the map fits anything as well) or "not supported" (it does not fit the subject)."""
         low = self.trained.value if self.trained.low is None else self.trained.low
         if low <= max(self.floor, *self.random):
             return "not supported"

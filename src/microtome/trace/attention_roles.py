@@ -10,7 +10,7 @@ from microtome.errors import NonFinite, UsageError
 from microtome.evidence import Estimate, Finding, Null, NullFamily, Provenance, benjamini_hochberg, cluster_bootstrap
 from microtome.method import Paper, method
 from microtome.rng import derive, rng
-from microtome.trace.head_mediation import places
+from microtome.trace.head_mediation import role_columns
 from microtome.trace.listing import nodes
 from microtome.trace.measured import bound_pairs
 from microtome.trace.ov import output_weights
@@ -91,11 +91,12 @@ def attention_roles(
     if isinstance(candidates, str) or len(candidates) < 2:
         raise UsageError(f"candidates must name at least two roles, got {candidates!r}.")
     bound = bound_pairs(subject, task)
-    columns, wanted = places(bound, list(candidates)), places(bound, [right])
-    assert columns is not None and wanted is not None
+    columns, wanted = role_columns(bound, list(candidates)), role_columns(bound, [right])
     same = columns == wanted
     if not bool(same.any(dim=1).all()):
-        raise UsageError(f"the token of role '{right}' is none of the candidates in example {int((~same.any(1)).nonzero()[0])}.")
+        raise UsageError(
+            f"the token of role '{right}' is none of the candidates in example {int((~same.any(1)).nonzero()[0])}."
+        )
     heads = nodes(subject, "head")
     share = weighted(subject, bound.inputs, columns)
     if not np.isfinite(share).all():

@@ -87,7 +87,9 @@ class AttributionGraph:
             ends = getattr(self, name)
             if m and not 0 <= int(ends.min()) <= int(ends.max()) < size:
                 raise ShapeError(f"an edge names a node that is not there: {name} must lie in 0..{size - 1}.")
-        if n and (int(self.place.max()) >= len(self.places) or not 0 <= int(self.kind.min()) <= int(self.kind.max()) < len(KINDS)):
+        if n and (
+            int(self.place.max()) >= len(self.places) or not 0 <= int(self.kind.min()) <= int(self.kind.max()) < len(KINDS)
+        ):
             raise ShapeError("a node names a kind or a place that is not there.")
 
     def __len__(self) -> int:
@@ -163,7 +165,8 @@ class AttributionGraph:
         frame = pd.DataFrame({
             "node": [self.label(i) for i in range(len(self))], "kind": [KINDS[k] for k in self.kind.tolist()],
             "layer": self.layer.numpy(), "position": self.position.numpy(), "index": self.index.numpy(),
-            "value": self.value.numpy(), "effect": self.effect.numpy(), "influence": self.influence().numpy(), "rest": self.rest.numpy(),
+            "value": self.value.numpy(), "effect": self.effect.numpy(),
+            "influence": self.influence().numpy(), "rest": self.rest.numpy(),
         })  # fmt: skip
         return frame.sort_values("influence", ascending=False, kind="stable")
 
@@ -190,6 +193,12 @@ class AttributionGraph:
         from microtome.trace.graph_files import load
 
         return load(folder)
+
+    def graphml(self, path: str | Path) -> None:
+        """Write GraphML, for Gephi, Cytoscape or networkx."""
+        from microtome.trace.graph_files import write_graphml
+
+        write_graphml(self, path)
 
     def page(self, title: str = "attribution graph", **links: str) -> str:
         """The graph as one self-contained interactive HTML page (see `trace.view.page`)."""

@@ -54,8 +54,8 @@ def boundless_das(
     Returns
     -------
     Aligned
-        Only the coordinates taken. ``metrics``: width, train_iia (hard mask), soft_iia (the last soft mask) and hot_iia (the first
-        temperature).
+        Only the coordinates taken. ``metrics``: width, train_iia (hard mask), soft_iia (the last soft mask) and hot_iia
+        (the first temperature).
 
     Raises
     ------
@@ -69,7 +69,7 @@ def boundless_das(
     Notes
     -----
     Null: on a network with re-drawn weights accuracy stays near the unedited output's share.
-    Misleads when the soft mask is judged: it mixes base and source in every coordinate. Read ``soft_iia`` beside the hard one.
+    Misleads when the soft mask is judged: it mixes base and source everywhere. Read ``soft_iia`` beside the hard one.
 
     Examples
     --------

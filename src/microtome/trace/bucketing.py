@@ -31,7 +31,7 @@ class Buckets:
     success : ndarray [n, n]
         1 where base i with source j gives the counterfactual label.
     counted : ndarray [n, n]
-        1 for pairs whose answer must change.
+        1 for pairs whose label the unedited network does not give.
     inside : ndarray [n] of bool
         The bucket.
     null : ndarray
@@ -78,11 +78,12 @@ class Buckets:
     def finding(self) -> Finding:
         """Coverage against the best bucket of permuted successes."""
         value = Estimate(self.coverage, n=len(self.inside), method=f"largest set with success at least {1 - self.eps:g}")
+        about = Provenance(subject=self.subject, data=self.data, seed=self.seed)
         notes = (f"told by: {self.rule}",) if self.rule else ()
         return Finding("the alignment holds on a sub-population of the inputs", estimate=value, notes=notes,
                        nulls=(Null("successes permuted over pairs", self.null, self.coverage),),
                        controls={f"IIA {k}": v for k, v in self.iia.items()} | {"rule accuracy": self.accuracy},
-                       table=self.table, provenance=Provenance(subject=self.subject, data=self.data, seed=self.seed))  # fmt: skip
+                       table=self.table, provenance=about)  # fmt: skip
 
     def __repr__(self) -> str:
         iia = ", ".join(f"{k} {v:.2f}" for k, v in self.iia.items())
@@ -91,8 +92,8 @@ class Buckets:
 
 @method(
     question="trace",
-    paper=Paper("Puyin, Tan, Jabbar, Icard, Geiger", 2026, "Bucketing the Good Apples: A Method for Diagnosing and Improving Causal "
-                "Abstraction", "https://arxiv.org/abs/2605.02234"),
+    paper=Paper("Puyin, Tan, Jabbar, Icard, Geiger", 2026, "Bucketing the Good Apples: A Method for Diagnosing and Improving "
+                "Causal Abstraction", "https://arxiv.org/abs/2605.02234"),
     needs=("subject", "task", "basis"),
     gives="Buckets (a Finding)",
     stochastic=True,
@@ -110,8 +111,8 @@ def bucketing(
     """Interchange every pair of inputs and find the largest set inside which the hypothesis holds.
 
     ``S_ij = [argmax N(x_i with the variables from x_j) == labels_ij]``; the bucket B is made by dropping the input with the
-    lowest success until ``mean_{i,j in B} S_ij >= 1 - eps``. Pairs with ``labels_ij == labels_ii`` succeed by doing nothing
-    and are not counted. A decision tree on `attributes` says what the members share.
+    lowest success until ``mean_{i,j in B} S_ij >= 1 - eps``. Pairs whose label the unedited network gives anyway
+    succeed by doing nothing and are not counted. A decision tree on `attributes` says what the members share.
 
     Parameters
     ----------
@@ -179,10 +180,11 @@ def bucketing(
     if not 0 <= eps < 1 or draws < 1:
         raise UsageError(f"eps must be in [0, 1) and draws at least 1, got {eps} and {draws}.")
     basis.units(*(variables or ()))
-    counted = (labels != labels.diagonal()[:, None]).double().cpu().numpy()
+    suffix = Suffix(subject, given, basis.site, basis.position)
+    counted = (labels.cpu() != suffix.logits.argmax(-1).cpu()[:, None]).double().numpy()
     if not counted.any():
-        raise Degenerate("no pair's answer would change under the hypothesis, so every pair succeeds by doing nothing.")
-    success = pairwise(subject, given, basis, labels, variables or list(basis.blocks))
+        raise Degenerate("the unedited network gives every label, so every pair succeeds by doing nothing.")
+    success = pairwise(suffix, basis, labels, variables or list(basis.blocks))
     inside = best_bucket(success, counted, eps)
     null = largest_by_chance(success, counted, eps, draws, seed)
     tree, accuracy, rule = None, 0.0, ""
@@ -192,10 +194,9 @@ def bucketing(
     return Buckets(success, counted, inside, null, eps, tree, accuracy, rule, subject.fingerprint(), data, seed)
 
 
-def pairwise(subject: Any, inputs: Any, basis: Any, labels: Tensor, variables: list[str]) -> np.ndarray:
+def pairwise(suffix: Suffix, basis: Any, labels: Tensor, variables: list[str]) -> np.ndarray:
     """Successes [n, n] of all interchanges, base by source, from values taken once."""
-    suffix = Suffix(subject, inputs, basis.site, basis.position)
-    n = len(inputs)
+    n = len(labels)
     found = torch.empty(n * n, dtype=torch.long)
     with torch.no_grad():
         for part in torch.arange(n * n).split(PAIRS):

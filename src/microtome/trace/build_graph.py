@@ -29,7 +29,7 @@ def attribution_graph(
     prompt: Any,
     bases: "Iterable[Basis]",
     *,
-    target: "None | str | int | tuple[str | int, str | int] | Unit" = None,
+    target: "str | int | tuple[str | int, str | int] | Unit | None" = None,
     position: int = -1,
     nodes: int = 500,
     edges: int = 0,
@@ -131,6 +131,9 @@ class Growing:
         self.expanded = torch.zeros(self.total, dtype=torch.bool)
         self.start = torch.zeros(self.total)
         self.start[self.sources.size :] = explained.share
+        self.is_feature = torch.zeros(self.total, dtype=torch.bool)
+        for (kind, _), span in self.sources.spans.items():
+            self.is_feature[span.start : span.stop] = kind == "feature"
         numbers = torch.arange(len(explained)) + self.sources.size
         if not blank:
             self._expand(explained.seeds, numbers, explained.constant, explained.block)
@@ -144,10 +147,7 @@ class Growing:
         size = left if left == self._features() else -(-left // ROUNDS)
         while left > 0:
             score = self._influence()
-            free = torch.zeros(self.total, dtype=torch.bool)
-            for (kind, _), span in self.sources.spans.items():
-                free[span.start : span.stop] = kind == "feature"
-            free &= ~self.expanded & (score > 0)
+            free = self.is_feature & ~self.expanded & (score > 0)
             chosen = torch.where(free, score, -1.0).topk(min(size, left, int(free.sum()))).indices
             if not len(chosen):
                 return
@@ -221,7 +221,8 @@ class Growing:
         words = {size + i: word for i, word in enumerate(e.words)}
         whole = AttributionGraph(
             kind, columns["place"], columns["layer"], columns["position"], columns["index"], columns["key"], value, self.start,
-            source, target, weight, self.expanded, self.rest, self.mass, effect, tokens_of(subject, inputs), tuple(places), words,
+            source, target, weight, self.expanded, self.rest, self.mass, effect, tokens_of(subject, inputs),
+            tuple(places), words,
             {"subject": subject.fingerprint(), "made": "attribution_graph: attention patterns, norm scales and gates held"},
         )  # fmt: skip
         return whole

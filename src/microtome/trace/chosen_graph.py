@@ -41,10 +41,7 @@ def chosen_graph(
     cut = frozen(subject, prompt, places) if edges else net
     grown = Growing(cut, explained, 0, MEMORY, 1, blank=not edges)
     effect = torch.cat([effects[key].float() for key in grown.sources.spans] + [explained.value.float()])
-    is_feature = torch.zeros(grown.total, dtype=torch.bool)
-    for (kind, _), span in grown.sources.spans.items():
-        is_feature[span.start : span.stop] = kind == "feature"
-    chosen = (is_feature & (effect != 0)).nonzero()[:, 0]
+    chosen = (grown.is_feature & (effect != 0)).nonzero()[:, 0]
     if edges:
         grown.expand_features(chosen)
     else:
@@ -74,13 +71,9 @@ def keep_only(
     inside = inside if nodes is None else inside & nodes
     edits = []
     for station in places:
-        here = inside.clone()
         number = graph.places.index(station.name) if station.name in graph.places else -2
-        here &= graph.place == number
-        for position in range(prompt.main.shape[1]):
-            stay = set(graph.index[here & (graph.position == position)].tolist())
-            out = [u for u in range(station.basis.dim) if u not in stay]
-            if out:
-                where = station.writers[0].site
-                edits.append(Edit(where, "set", 0.0, position, None, out, station.basis))
+        here = inside & (graph.place == number)
+        mask = torch.zeros(1, prompt.main.shape[1], station.basis.dim)
+        mask[0, graph.position[here], graph.index[here]] = 1.0
+        edits.append(Edit(station.writers[0].site, "scale", mask, basis=station.basis))
     return edits

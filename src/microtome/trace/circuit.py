@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from microtome.errors import FormatError, SubjectMismatch, UsageError, nearest
 from microtome.rng import rng
+from microtome.trace.edges import Edge
 from microtome.trace.effects import Effects
 from microtome.trace.nodes import Node
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Circuit:
-    """Nodes chosen among components.
+    """Nodes, or edges, chosen among components.
 
     Attributes
     ----------
-    nodes : tuple of Node
+    nodes : tuple of Node, or of Edge
         In the circuit.
-    universe : tuple of Node
+    universe : tuple of Node, or of Edge
         All components that were considered; what is outside the circuit is ablated when it is judged.
     scores : dict of str to float
         Why: node -> score.
@@ -154,7 +155,9 @@ def random_circuits(circuit: Circuit, draws: int, seed: int) -> list[set[Node]]:
     return [{kinds[k][i] for k in kinds for i in stream.choice(len(kinds[k]), count[k], replace=False)} for _ in range(draws)]
 
 
-def _plain(node: Node) -> dict[str, Any]:
+def _plain(node: Any) -> dict[str, Any]:
+    if isinstance(node, Edge):
+        return {"sender": _plain(node.sender), "receiver": None if node.receiver is None else _plain(node.receiver)}
     plain = {"site": node.site, "head": node.head, "position": node.position, "unit": node.unit}
     return plain | ({"basis": node.coordinates} if node.coordinates else {})
 
@@ -165,7 +168,10 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
-def _node(plain: dict[str, Any], bases: "dict[str, Basis]") -> Node:
+def _node(plain: dict[str, Any], bases: "dict[str, Basis]") -> Any:
+    if "sender" in plain:
+        receiver = plain["receiver"]
+        return Edge(_node(plain["sender"], bases), None if receiver is None else _node(receiver, bases))
     wanted = plain.pop("basis", "")
     if not isinstance(wanted, str):
         raise TypeError("the basis of a node must be a fingerprint")

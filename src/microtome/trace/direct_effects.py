@@ -34,9 +34,7 @@ from microtome.trace.ov import output_weights
     cannot_claim="The total effect: what a node does through later nodes is not in it.",
     tiny={"nodes": "head"},
 )  # fmt: skip
-def direct_effects(
-    subject: Any, task: Any, *, nodes: "Kind | Iterable[Node | str]" = "component", seed: int = 0
-) -> Effects:
+def direct_effects(subject: Any, task: Any, *, nodes: "Kind | Iterable[Node | str]" = "component", seed: int = 0) -> Effects:
     """Attribute the logit difference at the answer to what each head and MLP adds to the residual stream there.
 
     ``c_u = out_u . (L (w_answer - w_wrong))`` at the answer's position, L the final norm with its scale held at the clean run;
@@ -112,7 +110,9 @@ def readout(subject: Any, bound: Any) -> tuple[Tensor, str, Norm | None]:
     """
     trunk, head = main_trunk(subject), head_of(subject)
     if trunk is None or not isinstance(head, nn.Linear) or bound.metric.positions is None:
-        raise SiteError(f"{subject.name} has no linear head on a residual stream, so no direct effect on its logits is defined.")
+        raise SiteError(
+            f"{subject.name} has no linear head on a residual stream, so no direct effect on its logits is defined."
+        )
     label = f"{trunk.stack.name}." if trunk.stack.name else ""
     weight = head.weight.detach()
     direction = weight[bound.answers.to(weight.device)] - weight[bound.wrong.to(weight.device)]

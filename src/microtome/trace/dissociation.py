@@ -189,9 +189,7 @@ def _random_sets(wanted: list[Node], sizes: list[int], draws: int, seed: int) ->
     return [tuple(wanted[i] for i in stream.choice(len(wanted), k, replace=False)) for k in sizes for _ in range(draws)]
 
 
-def _table(
-    wanted: list[Node], drops: list[np.ndarray], groups: list[Any], sets: list[Nodes], seed: int
-) -> Any:
+def _table(wanted: list[Node], drops: list[np.ndarray], groups: list[Any], sets: list[Nodes], seed: int) -> Any:
     import pandas as pd
 
     family = permutation_family(drops[0].T, drops[1].T, draws=999, seed=seed)

@@ -12,10 +12,10 @@ PATHS = ("inputs", "activations", "ends")
 
 @method(
     question="trace",
-    paper=Paper("Hanna, Pezzelle, Belinkov", 2024, "Have Faith in Faithfulness: Going Beyond Circuit Overlap When Finding Model "
-                "Mechanisms", "https://arxiv.org/abs/2403.17806"),
+    paper=Paper("Hanna, Pezzelle, Belinkov", 2024, "Have Faith in Faithfulness: Going Beyond Circuit Overlap When Finding "
+                "Model Mechanisms", "https://arxiv.org/abs/2403.17806"),
     needs=("subject", "task", "gradients"),
-    gives="Graph",
+    gives="ScoredGraph",
     stochastic=False,
     cost="two forwards, and a forward and a backward per step (and per site of writers for path='activations')",
     claim="Averaging the gradient along the path from corrupt to clean gives circuits that are more faithful than EAP's.",
@@ -73,8 +73,8 @@ def eap_ig(
     >>> import microtome as mt
     >>> subject = mt.load("organism:compiled-induction")
     >>> graph = mt.trace.eap_ig(subject, subject.organism.examples(16))
-    >>> [str(e) for e in graph.top(1)]
-    ['a1.h0->logits']
+    >>> [str(e) for e in graph.top(2)]
+    ['embed->blocks.1.attn.q.h0', 'a1.h0->logits']
 
     References
     ----------

@@ -10,10 +10,11 @@ from torch import Tensor
 from microtome.errors import UsageError
 from microtome.method import Paper, method
 from microtome.rng import derive, torch_rng
+from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.acdc import Divergence
 from microtome.trace.graph import ScoredGraph
 from microtome.trace.masked import masked_metric, reference_values
-from microtome.trace.measured import bound_pairs, measured
+from microtome.trace.measured import bound_pairs, measured, require_effect
 from microtome.trace.wires import wires
 
 #: The hard concrete distribution of Louizos et al.: stretched to [LOW, HIGH], at temperature HEAT.
@@ -25,7 +26,7 @@ LOW, HIGH, HEAT = -0.1, 1.1, 2 / 3
     paper=Paper("Cao, Sanh, Rush", 2021, "Low-Complexity Probing via Finding Subnetworks",
                 "https://arxiv.org/abs/2104.03514"),
     needs=("subject", "task", "gradients"),
-    gives="Graph",
+    gives="ScoredGraph",
     stochastic=True,
     cost="a forward and a backward of a batch per step, with every reader given a stream of its own",
     claim="Gates trained with a price on open ones leave a small subnetwork that does what the whole does.",
@@ -104,6 +105,7 @@ def edge_masks(
     bound, graph = bound_pairs(subject, task, metric), wires(subject)
     run, clean = measured(subject, bound.inputs, bound.metric)
     _, corrupt = measured(subject, bound.corrupt, bound.metric)
+    require_effect(float((clean - corrupt).mean()), "edge masks", bound.metric.name, task.name)
     judge, reference = Divergence(bound.metric, run.logits), reference_values(subject, bound, graph, "corrupt")
     allowed = graph.allowed.to(reference[0].device)
     noise, order = torch_rng(seed, "gates"), torch_rng(seed, "batches")
@@ -123,8 +125,9 @@ def edge_masks(
     scores = torch.where(allowed, _open(place.detach()), 0.0).double().cpu().numpy()
     return ScoredGraph(
         graph.senders, graph.receivers, scores, np.full(scores.shape, np.nan), graph.allowed.numpy(),
-        float((clean - corrupt).mean()), f"edge masks (price {price:g})", bound.metric.name, task.name, subject.fingerprint(),
-        task.fingerprint(), len(bound), 3.0 + 3.0 * steps * min(batch, len(bound)) / len(bound), seed,
+        float((clean - corrupt).mean()), f"edge masks (price {price:g})", bound.metric.name, task.name,
+        current_fingerprint(subject), task.fingerprint(), len(bound),
+        3.0 + 3.0 * steps * min(batch, len(bound)) / len(bound), seed,
         sign="chance that the gate is open",
     )  # fmt: skip
 

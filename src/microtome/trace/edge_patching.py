@@ -8,6 +8,7 @@ import torch
 
 from microtome.errors import Degenerate, SubjectMismatch, UsageError
 from microtome.rng import rng
+from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.edges import Edge
 from microtome.trace.effects import Effects
 from microtome.trace.graph import ScoredGraph
@@ -39,7 +40,7 @@ def edge_effects(subject: Any, task: Any, edges: Sequence[Edge], *, metric: str 
     found[order] = masked_metric(subject, bound.inputs, bound.metric, graph, reference, masks[order]).double().cpu().numpy()
     return Effects(
         list(edges), clean - found, clean - corrupt, np.asarray(bound.groups), "edge patching (noising)",
-        bound.metric.name, task.name, subject.fingerprint(), True, 3.0 + len(edges), seed, (), task.fingerprint(),
+        bound.metric.name, task.name, current_fingerprint(subject), True, 3.0 + len(edges), seed, (), task.fingerprint(),
     )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def sampled_agreement(
     """
     from scipy.stats import pearsonr, spearmanr
 
-    if graph.subject and graph.subject != subject.fingerprint():
+    if graph.subject and graph.subject != current_fingerprint(subject):
         raise SubjectMismatch("the scores belong to another subject; score its edges again.")
     best = graph.top(top)
     chosen = set(best)

@@ -32,7 +32,7 @@ class Edge:
     receiver: Node | None = None
 
     def __post_init__(self) -> None:
-        require_receivers([] if self.receiver is None else [self.receiver])
+        require_receivers([] if self.receiver is None else [self.receiver], mlps=True)
 
     @property
     def short(self) -> str:
@@ -75,11 +75,12 @@ class Edge:
         return (self.sender, self.receiver is None, self.receiver or self.sender)
 
 
-def require_receivers(receivers: Sequence[Node]) -> None:
-    """Refuse receivers that are no query, key or value of a head and no MLP: only there an input is apart from the stream."""
-    bad = [str(t) for t in receivers if t.site.rpartition(".")[2] not in ("q", "k", "v") and not _is_mlp(t.site)]
+def require_receivers(receivers: Sequence[Node], *, mlps: bool = False) -> None:
+    """Refuse receivers that are no query, key or value of a head (nor an MLP): only there an input is apart from the stream."""
+    bad = [str(t) for t in receivers if t.site.rpartition(".")[2] not in ("q", "k", "v") and not (mlps and _is_mlp(t.site))]
     if bad:
-        raise UsageError(f"receivers must be the logits, MLPs, or queries, keys or values of heads; got {bad}.")
+        also = ", MLPs" if mlps else ""
+        raise UsageError(f"receivers must be the logits{also}, or queries, keys or values of heads; got {bad}.")
 
 
 def _is_mlp(site: str) -> bool:
@@ -95,9 +96,7 @@ def other_components(subject: Any, *, mlps: bool = True) -> list[str]:
     return found
 
 
-def direct(
-    subject: Any, inputs: Any, sender: Edit, receivers: Sequence[Node], held: dict[str, Tensor]
-) -> list[Edit]:
+def direct(subject: Any, inputs: Any, sender: Edit, receivers: Sequence[Node], held: dict[str, Tensor]) -> list[Edit]:
     """Edits that let `sender` act along direct paths only.
 
     Parameters

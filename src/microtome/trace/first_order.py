@@ -17,6 +17,7 @@ from torch import Tensor
 from microtome.subject.edit import Edit, patch
 from microtome.subject.gradients import gradients
 from microtome.subject.inputs import Inputs
+from microtome.trace.group_sums import GroupSums
 from microtome.trace.wires import Place, Wires
 
 #: Bytes for the activations of one pass, and for what is held in the width of the model at a time.
@@ -47,9 +48,7 @@ class _Pull:
     bend: list[Tensor]
 
 
-def edge_sums(
-    subject: Any, bound: Any, wires: Wires, points: Sequence[float], *, along: str = "inputs"
-) -> Sums:
+def edge_sums(subject: Any, bound: Any, wires: Wires, points: Sequence[float], *, along: str = "inputs") -> Sums:
     """First-order scores of every edge, averaged over prompts and over `points` of a path (0 = corrupt, 1 = clean).
 
     Parameters
@@ -61,7 +60,7 @@ def edge_sums(
         The path: of the embeddings, with all else free; or, for each site of writers by itself, of its activations.
     """
     order = np.argsort(np.unique(np.asarray(bound.groups), return_inverse=True)[1], kind="stable")
-    total = _Groups(len(wires.senders), len(wires.receivers))
+    total = GroupSums(len(wires.senders), len(wires.receivers))
     ends = np.zeros((2, len(bound)))
     length, facts = bound.inputs.main.shape[1], subject.facts
     one = 40 * 4 * max(length, 1) * facts.blocks * facts.d_model * (len(points) if along == "inputs" else 1)
@@ -172,9 +171,7 @@ def _read(place: Place, reader: Any, unit: Tensor) -> Tensor:
     return (unit @ flat.T).unflatten(-1, reader.weight.shape[:2])
 
 
-def pair(
-    deltas: Sequence[Tensor], pulls: Sequence[_Pull], wires: Wires, keep: Tensor, only: int | None = None
-) -> Tensor:
+def pair(deltas: Sequence[Tensor], pulls: Sequence[_Pull], wires: Wires, keep: Tensor, only: int | None = None) -> Tensor:
     """Scores [c, senders, receivers] of what writers change against the gradients of readers.
 
     `only` = one group of writers; the rows of the others stay zero.
@@ -231,42 +228,3 @@ def _pieces(count: int, length: int, cells: int) -> Iterator[tuple[slice, slice]
         yield from ((slice(i, i + step), slice(0, length)) for i in range(0, count, step))
     else:
         yield from ((slice(i, i + 1), slice(p, p + cells)) for i in range(count) for p in range(0, length, cells))
-
-
-class _Groups:
-    """Mean over prompts and its standard error over groups of prompts, from prompts sorted by group."""
-
-    def __init__(self, senders: int, receivers: int) -> None:
-        self.total, self.squares, self.cross = (torch.zeros(senders, receivers, dtype=torch.float64) for _ in range(3))
-        self.open: tuple[Any, Tensor, int] | None = None
-        self.prompts = self.groups = self.sizes = 0
-
-    def add(self, each: Tensor, groups: np.ndarray) -> None:
-        """Scores [c, senders, receivers] of the next prompts."""
-        each = each.detach().cpu().double()
-        edges = np.flatnonzero(np.diff(groups)) + 1
-        for part in np.split(np.arange(len(groups)), edges):
-            key, part_sum = groups[part[0]], each[part[0] : part[-1] + 1].sum(0)
-            if self.open is not None and self.open[0] == key:
-                self.open = (key, self.open[1] + part_sum, self.open[2] + len(part))
-            else:
-                self._close()
-                self.open = (key, part_sum, len(part))
-
-    def _close(self) -> None:
-        if self.open is None:
-            return
-        _, total, size = self.open
-        self.total += total
-        self.squares += total.square()
-        self.cross += size * total
-        self.prompts, self.groups, self.sizes = self.prompts + size, self.groups + 1, self.sizes + size**2
-        self.open = None
-
-    def finish(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard error (NaN for a single group)."""
-        self._close()
-        mean = self.total / self.prompts
-        square = self.squares - 2 * mean * self.cross + mean.square() * self.sizes
-        factor = self.groups / (self.groups - 1) if self.groups > 1 else float("nan")
-        return mean, (factor * square.clamp_min(0)).sqrt() / self.prompts

@@ -116,7 +116,7 @@ def frozen(
         for name in [n for n in trunk.sites if n.endswith("attn.pattern")]:
             on(name, partial(_pattern, net, name.replace("pattern", "z") if heads else "", hold))
     if hold:
-        for name, handler in held_gates(trunk, written, net.one):
+        for name, handler in held_gates(trunk, written - {s.reads for s in stations}, net.one):
             on(name, handler)
     for name in [n for n in trunk.sites if n.endswith("attn.z")] if heads else []:
         on(name.replace("attn.z", "attn.v"), partial(_value, net, name))

@@ -14,7 +14,7 @@ from microtome.subject.hooks import first_tensor, with_tensor
 from microtome.trace.frozen_norm import frozen_norm
 
 #: Sites whose module is affine: its constant is carried by the block's `one`.
-AFFINE = ("attn.v", "attn.z", "mlp.pre", "mlp.up", "mlp.hidden")
+AFFINE = ("attn.q", "attn.k", "attn.v", "attn.z", "mlp.pre", "mlp.up", "mlp.hidden")
 #: Below this share of the largest value a gate is not divided by.
 TINY = 1e-4
 
@@ -69,7 +69,7 @@ def _norm(one: Tensor, width: int, module: nn.Module, args: tuple, output: Tenso
 def held_gates(trunk: Trunk, written: set[str], one: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor | None]]]:
     """Handlers that keep each MLP's gates open as far as they are: hidden = pre * (hidden / pre held).
 
-    Nothing for MLPs whose output is written by a basis.
+    Nothing for MLPs whose output is written by a basis that does not read it (`written`).
     """
     for name in [n for n in trunk.sites if n.endswith("mlp.hidden")]:
         stem = name[: -len("hidden")]

@@ -1,22 +1,24 @@
 """One scored graph: a number for every edge between writers and readers of the residual stream."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from microtome.errors import Degenerate, NonFinite, UsageError, nearest
+from microtome.errors import NonFinite, UsageError, nearest
 from microtome.evidence import Estimate, Finding, Provenance, auroc, benjamini_hochberg
 from microtome.rng import derive
 from microtome.trace.circuit import Circuit
 from microtome.trace.edges import Edge
-from microtome.trace.effects import EPSILON
+from microtome.trace.measured import require_effect
 from microtome.trace.nodes import Node
-from microtome.trace.selection import keep_strongest, pruned
+from microtome.trace.selection import inputs_of, keep_strongest, pruned
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 SIGN = "positive = cutting the edge (putting the corrupt value on it) lowers the metric"
@@ -71,12 +73,12 @@ class ScoredGraph:
     def __post_init__(self) -> None:
         derive(self.seed)
         if not np.isfinite(self.scores).all() or not np.isfinite(self.total):
-            raise NonFinite(f"{self.name}: {int((~np.isfinite(self.scores)).sum())} edges of '{self.task}' have no finite score.")
-        if abs(self.total) < EPSILON:
-            raise Degenerate(
-                f"{self.name}: clean and corrupt {self.metric} of '{self.task}' differ by {self.total:.1e} on average, so there "
-                "is nothing for edges to carry. The corruption does not change the behaviour: choose another."
-            )
+            bad = int((~np.isfinite(self.scores)).sum())
+            raise NonFinite(f"{self.name}: {bad} edges of '{self.task}', or its metric, are not finite.")
+        require_effect(self.total, self.name, self.metric, self.task)
+        if self.total < 0 and not any("not done better" in n for n in self.notes):
+            self.notes = (*self.notes, f"'{self.task}' is not done better on clean than on corrupt inputs: there may be no "
+                                       "effect to explain")  # fmt: skip
 
     # ---- views
 
@@ -194,6 +196,25 @@ class ScoredGraph:
             values, known, mask = (np.stack([m[:, j].max(axis=1) for j in inputs], axis=1) for m in (values, known, mask))
         return float(auroc(values[mask], known[mask]))
 
+    def save(self, path: "str | Path") -> None:
+        """Write as JSON. For other programs: `write_mib`, `write_graphml`."""
+        from microtome.trace.circuit_files import save_graph
+
+        save_graph(self, path)
+
+    @classmethod
+    def load(cls, path: "str | Path") -> "ScoredGraph":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FormatError
+            When the file is not a scored graph.
+        """
+        from microtome.trace.circuit_files import load_graph
+
+        return load_graph(path)
+
     def agreement(self, subject: Any, task: Any, *, top: int = 20, random: int = 20, seed: int = 0) -> dict[str, float]:
         """Scores beside exact effects on a sample: the `top` strongest edges and `random` others.
 
@@ -209,23 +230,3 @@ class ScoredGraph:
     def __repr__(self) -> str:
         best = ", ".join(f"{e} {self.score(e):+.2f}" for e in self.top(3))
         return f"ScoredGraph({self.name}, {int(self.allowed.sum())} edges x {self.prompts} prompts; largest: {best})"
-
-
-def inputs_of(senders: Sequence[Node], receivers: Sequence[Any]) -> np.ndarray:
-    """bool [receivers, senders]: a query feeds its head, a shared key or value all heads of its group, an MLP itself."""
-    into = np.zeros((len(receivers), len(senders)), dtype=bool)
-    counts: dict[str, int] = {}
-    for node in (*senders, *(r for r in receivers if r is not None)):
-        if node.head is not None:
-            counts[node.site] = max(counts.get(node.site, 0), node.head + 1)
-    place = {(n.site, n.head): i for i, n in enumerate(senders)}
-    for j, node in enumerate(receivers):
-        if node is None:
-            continue
-        if node.head is None:
-            into[j, place[node.site, None]] = True
-            continue
-        z = node.site.rpartition(".")[0] + ".z"
-        group = counts[z] // counts[node.site]
-        into[j, [place[z, node.head * group + k] for k in range(group)]] = True
-    return into

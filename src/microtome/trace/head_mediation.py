@@ -7,8 +7,16 @@ import numpy as np
 import torch
 
 from microtome.errors import Degenerate, SiteError, UsageError
-from microtome.evidence import Estimate, Finding, Null, NullFamily, Provenance, benjamini_hochberg, cluster_bootstrap
-from microtome.evidence import sign_flip_family
+from microtome.evidence import (
+    Estimate,
+    Finding,
+    Null,
+    NullFamily,
+    Provenance,
+    benjamini_hochberg,
+    cluster_bootstrap,
+    sign_flip_family,
+)
 from microtome.method import Paper, method
 from microtome.rng import derive
 from microtome.subject.edit import Edit
@@ -31,9 +39,7 @@ from microtome.trace.measured import bound_pairs, measured
     cannot_claim="That a head without effect is unused: another can stand in for it.",
     tiny={"draws": 199},
 )  # fmt: skip
-def head_mediation(
-    subject: Any, task: Any, *, roles: Sequence[str] | None = None, draws: int = 999, seed: int = 0
-) -> Finding:
+def head_mediation(subject: Any, task: Any, *, roles: Sequence[str] | None = None, draws: int = 999, seed: int = 0) -> Finding:
     """Put each head's output at some places from the clean into the corrupt context and see how far the answer follows.
 
     ``s = [l(y) - l(y')](corrupt, z_h[places] <- clean) - [l(y) - l(y')](corrupt)``, y and y' the right answers of the clean and
@@ -94,7 +100,9 @@ def head_mediation(
     base = swept.base.double().numpy()
     total = float((m_clean - base).mean())
     if not abs(total) >= EPSILON:
-        raise Degenerate(f"'{task.name}': the contexts change the logit difference by {total:.1e}; the corruption has no effect.")
+        raise Degenerate(
+            f"'{task.name}': the contexts change the logit difference by {total:.1e}; the corruption has no effect."
+        )
     scores = swept.values.double().numpy() - base
     codes, groups = np.unique(bound.groups, return_inverse=True)
     if len(codes) < 5:
@@ -105,7 +113,9 @@ def head_mediation(
     at = int(table["score"].to_numpy().argmax())
     row = table.iloc[at]
     where = "every position" if roles is None else ", ".join(roles)
-    null = Null("signs of prompt groups flipped, largest of all heads", family.statistics.max(axis=1), float(family.observed[at]))
+    null = Null(
+        "signs of prompt groups flipped, largest of all heads", family.statistics.max(axis=1), float(family.observed[at])
+    )
     return Finding(
         f"{row['node']} mediates '{task.name}' at {where}",
         estimate=Estimate(float(row["score"]), float(row["low"]), float(row["high"]), n=len(codes), unit="logits",
@@ -123,8 +133,11 @@ def places(bound: Any, roles: Sequence[str] | None) -> torch.Tensor | None:
     UsageError
         When a role is not in the task, or a prompt lacks it.
     """
-    if roles is None:
-        return None
+    return None if roles is None else role_columns(bound, roles)
+
+
+def role_columns(bound: Any, roles: Sequence[str]) -> torch.Tensor:
+    """As `places`, for roles that are named."""
     if isinstance(roles, str) or not roles:
         raise UsageError(f"roles must be a sequence of names, e.g. ['end'], got {roles!r}.")
     end = bound.inputs.lengths.cpu() - 1

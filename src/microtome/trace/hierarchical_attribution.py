@@ -41,7 +41,7 @@ def hierarchical_attribution(
     inputs: Any,
     bases: "Iterable[Basis]",
     *,
-    target: "None | str | int | tuple[str | int, str | int] | Unit" = None,
+    target: "str | int | tuple[str | int, str | int] | Unit | None" = None,
     position: int = -1,
     threshold: float = 0.1,
     keep: Literal["both", "positive"] = "both",

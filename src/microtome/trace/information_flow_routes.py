@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from microtome.method import Paper, method
-from microtome.trace.graph import ScoredGraph, inputs_of
+from microtome.subject.fingerprint import current_fingerprint
+from microtome.trace.graph import ScoredGraph
 from microtome.trace.measured import bound_pairs, measured
+from microtome.trace.selection import inputs_of
 from microtome.trace.wires import Wires, wires
 
 #: Bytes held in the width of the model at a time.
@@ -20,7 +22,7 @@ WORK = 16 * 2**20
     paper=Paper("Ferrando, Voita", 2024, "Information Flow Routes: Automatically Interpreting Language Models at Scale",
                 "https://arxiv.org/abs/2403.00824"),
     needs=("subject", "task"),
-    gives="Graph",
+    gives="ScoredGraph",
     stochastic=False,
     cost="one forward, and the distance of every writer from every stream that it enters",
     claim="The few routes that matter can be read off one forward, top down from the prediction, without patching.",
@@ -80,7 +82,7 @@ def information_flow_routes(subject: Any, task: Any, *, metric: str | None = Non
     scores = _weighted(shares, graph)
     return ScoredGraph(
         graph.senders, graph.receivers, scores, np.full(scores.shape, np.nan), graph.allowed.numpy(),
-        float((clean - corrupt).mean()), "information-flow routes", bound.metric.name, task.name, subject.fingerprint(),
+        float((clean - corrupt).mean()), "information-flow routes", bound.metric.name, task.name, current_fingerprint(subject),
         task.fingerprint(), len(bound), 2.0, sign="a share of the stream, not signed",
     )  # fmt: skip
 

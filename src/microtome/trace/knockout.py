@@ -96,7 +96,9 @@ class Knockouts:
 
     def __init__(self, subject: Any, bound: Any, universe: Sequence[Node], ablation: Ablation, seed: int = 0) -> None:
         self.subject, self.bound, self.universe = subject, bound, tuple(universe)
-        self.reference = references(subject, bound, sorted({n.site for n in universe}), ablation, seed)
+        self.metric_under = _by_edges(subject, bound, universe, ablation, seed) or _by_nodes(
+            subject, bound, universe, ablation, seed
+        )
         self.known: dict[frozenset[Node], np.ndarray] = {}
         whole, none = self.values([(), self.universe])
         self.span = float(whole.mean() - none.mean())
@@ -117,10 +119,42 @@ class Knockouts:
         new = list(dict.fromkeys(k for k in keys if k not in self.known))
         if new:
             # Sorted, so that the same sets are stacked alike in every process.
-            found = metric_under(self.subject, self.bound, [tuple(sorted(k)) for k in new], self.reference)
+            found = self.metric_under([tuple(sorted(k)) for k in new])
             self.known.update(zip(new, found))
         return np.stack([self.known[k] for k in keys])
 
     def kept(self, sets: Sequence[Iterable[Node]]) -> np.ndarray:
         """Metric [sets, n] with all but each set knocked out."""
         return self.values([set(self.universe).difference(s) for s in sets])
+
+
+def _by_nodes(subject: Any, bound: Any, universe: Sequence[Node], ablation: Ablation, seed: int) -> Any:
+    reference = references(subject, bound, sorted({n.site for n in universe}), ablation, seed)
+    return lambda sets: metric_under(subject, bound, sets, reference)
+
+
+def _by_edges(subject: Any, bound: Any, universe: Sequence[Any], ablation: Ablation, seed: int) -> Any:
+    """Where the components are edges: the metric [sets, n] with each set of edges cut. None where they are nodes."""
+    from microtome.trace.edges import Edge
+
+    if not any(isinstance(n, Edge) for n in universe):
+        return None
+    if not all(isinstance(n, Edge) for n in universe):
+        raise UsageError("a circuit holds either nodes or edges, not both.")
+    from microtome.trace.masked import masked_metric, reference_values
+    from microtome.trace.wires import wires
+
+    graph = wires(subject)
+    row, column = ({n: i for i, n in enumerate(side)} for side in (graph.senders, graph.receivers))
+    stray = [str(e) for e in universe if e.sender not in row or e.receiver not in column]
+    if stray:
+        raise UsageError(f"{subject.name} has no edge {stray[0]}; edges run between the writers and readers of its blocks.")
+    reference = reference_values(subject, bound, graph, ablation, seed)
+
+    def under(sets: Sequence[Sequence[Any]]) -> np.ndarray:
+        masks = torch.ones(len(sets), *graph.allowed.shape)
+        for mask, cut in zip(masks, sets):
+            mask[[row[e.sender] for e in cut], [column[e.receiver] for e in cut]] = 0.0
+        return masked_metric(subject, bound.inputs, bound.metric, graph, reference, masks).double().cpu().numpy()
+
+    return under

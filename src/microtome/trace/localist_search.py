@@ -27,7 +27,6 @@ from microtome.trace.alignment.score import interchange_accuracy
     serves="causality",
     cannot_claim="That no other assignment is better: not all are tried.",
     tiny={"size": 8},
-    skips={"truth": "the planted key shares no set of neurons of this size with nothing else"},
 )  # fmt: skip
 def localist_search(
     subject: Any, pairs: Any, *, site: str, position: Position = None, size: int | dict[str, int] = 8, at_most: int = 512

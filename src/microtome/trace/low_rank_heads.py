@@ -68,8 +68,8 @@ def low_rank_heads(
     Returns
     -------
     Finding
-        Of the smallest rank that keeps 95%, else of the largest. Table: rank, kept with low and high, random (mean), best_random,
-        variance (share of the variance of queries and keys that the directions hold).
+        Of the smallest rank that keeps 95%, else of the largest. Table: rank, kept with low and high, random (mean),
+        best_random, variance (share of the variance of queries and keys that the directions hold).
 
     Raises
     ------

@@ -6,8 +6,10 @@ are stacked on the batch axis. With masks that ask for a gradient, so does the r
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,8 +17,11 @@ from microtome.errors import ShapeError, UsageError
 from microtome.rng import rng
 from microtome.subject.hooks import Tap, attached
 from microtome.subject.inputs import Inputs
+from microtome.subject.narrow import mlp_of, narrowed
+from microtome.subject.replay import main_trunk
 from microtome.subject.run import logits_of
 from microtome.trace.knockout import ABLATIONS, Ablation, averaging
+from microtome.trace.selection import heard, inputs_of
 from microtome.trace.wires import Place, Reader, Wires
 
 #: Bytes for what one pass holds in the width of the model.
@@ -84,12 +89,18 @@ def masked_metric(
 def _pass(subject: Any, inputs: Inputs, metric: Any, wires: Wires, reference: Sequence[Tensor], masks: Tensor) -> Tensor:
     k, n = len(masks), len(inputs)
     cut = _Cut(wires, reference, masks.to(reference[0]))
+    trunk = main_trunk(subject)
+    idle = [mlp_of(subject, trunk, b) for b in cut.idle] if trunk is not None else []
     stacked, parameters = inputs.repeat(k), [p for p in subject.module.parameters() if p.requires_grad]
     positions = None if metric.positions is None else metric.positions.repeat(k)
     try:
         for parameter in parameters:
             parameter.requires_grad_(False)
-        with torch.set_grad_enabled(masks.requires_grad), attached(subject.module, cut.taps(subject), stacked.frame_of):
+        with ExitStack() as stack:
+            stack.enter_context(torch.set_grad_enabled(masks.requires_grad))
+            for mlp in idle:  # nobody hears it: one position stands for all, and what it adds is taken off again
+                stack.enter_context(narrowed(mlp, torch.zeros(k * n, dtype=torch.long)))
+            stack.enter_context(attached(subject.module, cut.taps(subject), stacked.frame_of))
             logits = logits_of(subject.call(stacked, "all" if positions is None else positions))
             logits = logits[:, 0] if positions is not None and logits.ndim == 3 and logits.shape[1] == 1 else logits
             many = metric.repeat(k)
@@ -107,6 +118,14 @@ class _Cut:
         self.off = (1 - masks).transpose(1, 2)  # [masks, receivers, senders]
         self.values: dict[str, Tensor] = {}
         self.change: list[Tensor] = []
+        self.heard = np.ones(masks.shape[2], dtype=bool)
+        if not masks.requires_grad:
+            kept = (masks != 0).any(dim=0).cpu().numpy() & wires.allowed.numpy()
+            self.heard = heard(kept, inputs_of(wires.senders, wires.receivers))
+        self.idle = [p.block for p, i in zip(wires.places, wires.starts)
+                     if len(p.nodes) == 1 and p.nodes[0] is not None and not self.heard[i]]  # fmt: skip
+        self.room: Tensor | None = None
+        self.filled = self.most = 0
 
     def taps(self, subject: Any) -> list[Tap]:
         """Streams and writers are watched, readers with a cut edge are replaced."""
@@ -114,7 +133,7 @@ class _Cut:
         needed = [i for i, p in enumerate(self.wires.places) if self._is_cut(i, range(len(p.nodes)))]
         if not needed:
             return []
-        last = max(self.wires.places[i].upstream for i in needed)
+        last = self.most = max(self.wires.places[i].upstream for i in needed)
         count = 0
         for i, writer in enumerate(self.wires.writers):
             count += len(writer.nodes)
@@ -133,6 +152,8 @@ class _Cut:
 
     def _is_cut(self, place: int, nodes: range) -> bool:
         start = self.wires.starts[place]
+        if not self.heard[start + nodes.start : start + nodes.stop].any():
+            return False
         off = self.off[:, start + nodes.start : start + nodes.stop, : self.wires.places[place].upstream]
         return off.requires_grad or bool((off != 0).any())
 
@@ -157,9 +178,26 @@ class _Cut:
                 group = self.wires.writers[writer]
                 now = group.value(self.values)
                 k = len(now) // len(self.reference[writer])
-                self.change.append(group.onto(self.reference[writer].repeat(k, 1, 1, 1) - now))
+                self._add(group.onto(self.reference[writer].repeat(k, 1, 1, 1) - now))
 
         return keep
+
+    def _add(self, change: Tensor) -> None:
+        """Keep what a group of writers would change: side by side in one buffer, or as parts where a gradient is wanted."""
+        if self.off.requires_grad:
+            self.change.append(change)
+            return
+        room = change.new_empty(change.shape[0], self.most, *change.shape[2:]) if self.room is None else self.room
+        room[:, self.filled : self.filled + change.shape[1]] = change
+        self.room = room
+        self.filled += change.shape[1]
+
+    def _changes(self, count: int) -> Tensor:
+        """What the first `count` senders would change [rows, senders, L, d]."""
+        if self.room is not None:
+            return self.room[:, :count]
+        self.change = [torch.cat(self.change, dim=1)]
+        return self.change[0][:, :count]
 
     def _replace(self, place: Place, reader: Reader, first: int, site: str) -> Any:
         def keep(value: Tensor) -> Tensor:
@@ -177,9 +215,7 @@ class _Cut:
 
     def _given(self, place: Place, first: int, count: int) -> Tensor:
         x = self.values[place.stream]
-        if len(self.change) > 1:
-            self.change = [torch.cat(self.change, dim=1)]
-        change = self.change[0][:, : place.upstream].flatten(2)  # [rows, senders, L * d]
+        change = self._changes(place.upstream).flatten(2)  # [rows, senders, L * d]
         k = len(self.off)
         off = self.off[:, None, first : first + count, : place.upstream]
         moved = off @ change.view(k, -1, *change.shape[1:])

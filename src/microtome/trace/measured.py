@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from microtome.errors import ShapeError, UsageError
+from microtome.errors import Degenerate, ShapeError, UsageError
 from microtome.subject.edit import Edit
+from microtome.trace.effects import EPSILON
 
 
 def bound_pairs(subject: Any, task: Any, metric: str | None = None) -> Any:
@@ -40,3 +41,18 @@ def measured(
     positions = metric.positions
     run = subject.run(inputs, record=record, edits=edits, logits="all" if positions is None else positions)
     return run, metric(metric.read(run.logits)).double().cpu().numpy()
+
+
+def require_effect(total: float, name: str, metric: str, task: str) -> None:
+    """Refuse a corruption that does nothing, before anything is searched.
+
+    Raises
+    ------
+    Degenerate
+        When clean and corrupt metrics do not differ.
+    """
+    if abs(total) < EPSILON:
+        raise Degenerate(
+            f"{name}: clean and corrupt {metric} of '{task}' differ by {total:.1e} on average, so there is nothing for edges "
+            "to carry. The corruption does not change the behaviour: choose another."
+        )

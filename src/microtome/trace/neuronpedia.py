@@ -69,7 +69,8 @@ def _node(graph: AttributionGraph, i: int, name: str, influence: float) -> dict[
         "is_target_logit": kind == "logit", "token_prob": float(graph.start[i]), "influence": influence,
         "activation": float(graph.value[i]),
         "clerp": f'Output "{word}" (p={float(graph.start[i]):.3f})' if kind == "logit" else graph.label(i),
-        "place": int(graph.place[i]), "rest": float(graph.rest[i]), "mass": float(graph.mass[i]), "effect": float(graph.effect[i]),
+        "place": int(graph.place[i]), "rest": float(graph.rest[i]), "mass": float(graph.mass[i]),
+        "effect": float(graph.effect[i]),
         "expanded": bool(graph.expanded[i]), "word": word, "key": int(graph.key[i]),
     }  # fmt: skip
 

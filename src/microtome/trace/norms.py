@@ -32,7 +32,11 @@ class Norm:
 
     def spread(self, x: Tensor) -> Tensor:
         """The divisor of each token [...] of x [..., d]."""
-        square = x.var(-1, unbiased=False) if self.centred else x.square().mean(-1)
+        square = torch.linalg.vector_norm(x, dim=-1).square() / x.shape[-1]
+        if self.centred:
+            mean = x.mean(-1).square()
+            # In one pass, unless the mean is so large that the difference would be lost to rounding.
+            square = square - mean if bool((square < 50 * (square - mean)).all()) else x.var(-1, unbiased=False)
         return (square + self.eps).sqrt()
 
     def unit(self, x: Tensor, spread: Tensor) -> Tensor:
@@ -73,4 +77,7 @@ def norm_of(module: nn.Module, width: int) -> Norm:
         guess = Norm(weight, bias, centred, eps)
         if torch.allclose(guess(probe.double()), found, rtol=rough, atol=rough):
             return Norm(weight.to(like.dtype), bias.to(like.dtype), centred, eps)
-    raise SiteError(f"{type(module).__name__} is neither a LayerNorm nor an RMSNorm, so what edges carry through it is not known.")
+    raise SiteError(
+        f"{type(module).__name__} is neither a LayerNorm nor an RMSNorm, so what edges carry through it is not known. "
+        "Patch nodes instead: activation_patching."
+    )

@@ -59,7 +59,7 @@ def path_intervention(
     layers : sequence of str, optional
         Convolutions from the input on. Default: all with ungrouped channels that fit one another.
     metric : str
-        What is lost. Default "log_odds", which does not saturate where the network is sure.
+        What is lost; log odds do not saturate where the network is sure, log-probabilities do.
     twins : int, default 5
         Networks with re-drawn weights, whose connections show what a network that learned nothing gives.
     alpha : float, default 0.05

@@ -151,7 +151,7 @@ class Sources:
 
 
 def pull(net: Frozen, site: str, given: Tensor) -> dict[str, Tensor]:
-    """Gradients at every leaf that they reach [targets, position, ...], of targets `given` [targets, position, units] at a site.
+    """Gradients at every leaf [targets, position, ...] that targets `given` [targets, position, units] at a site reach.
 
     The derivative by the constants is under "".
     """

@@ -1,8 +1,12 @@
 """Choosing edges of a scored graph: the strongest, greedily from the logits, and without what dangles."""
 
 import heapq
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from microtome.trace.nodes import Node
 
 
 def keep_strongest(values: np.ndarray, allowed: np.ndarray, size: int, into: np.ndarray, *, greedy: bool) -> np.ndarray:
@@ -54,3 +58,34 @@ def pruned(mask: np.ndarray, into: np.ndarray) -> np.ndarray:
         if (smaller == mask).all():
             return mask
         mask = smaller
+
+
+def heard(kept: np.ndarray, into: np.ndarray) -> np.ndarray:
+    """bool [receivers]: from which receivers kept edges lead on to the logits; what the others read changes nothing."""
+    found = ~into.any(axis=1)
+    while True:
+        speaks = kept[:, found].any(axis=1)
+        more = found | (into & speaks).any(axis=1)
+        if (more == found).all():
+            return found
+        found = more
+
+
+def inputs_of(senders: Sequence[Node], receivers: Sequence[Any]) -> np.ndarray:
+    """bool [receivers, senders]: a query feeds its head, a shared key or value all heads of its group, an MLP itself."""
+    into = np.zeros((len(receivers), len(senders)), dtype=bool)
+    counts: dict[str, int] = {}
+    for node in (*senders, *(r for r in receivers if r is not None)):
+        if node.head is not None:
+            counts[node.site] = max(counts.get(node.site, 0), node.head + 1)
+    place = {(n.site, n.head): i for i, n in enumerate(senders)}
+    for j, node in enumerate(receivers):
+        if node is None:
+            continue
+        if node.head is None:
+            into[j, place[node.site, None]] = True
+            continue
+        z = node.site.rpartition(".")[0] + ".z"
+        group = counts[z] // counts[node.site]
+        into[j, [place[z, node.head * group + k] for k in range(group)]] = True
+    return into

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     needs=("subject", "task", "basis", "gradients"),
     gives="AttributionGraph",
     stochastic=False,
-    cost="steps forwards and backwards per dictionary; one forward per prompt and a vector-Jacobian product per node and prompt",
+    cost="steps forwards and backwards per dictionary; a forward per prompt, a vector-Jacobian product per node and prompt",
     claim="Integrated gradients rank features as exact interventions do, few features carry a behaviour, and ablating the "
           "irrelevant ones of a classifier removes a spurious cue (SHIFT).",
     notion="post-hoc",
@@ -101,7 +101,9 @@ def sparse_feature_circuits(
     Causal Graphs in Language Models. https://arxiv.org/abs/2403.19647
     """
     if steps < 1 or node_threshold < 0 or edge_threshold < 0:
-        raise UsageError(f"steps must be at least 1 and thresholds at least 0, got {steps}, {node_threshold}, {edge_threshold}.")
+        raise UsageError(
+            f"steps must be at least 1 and thresholds at least 0, got {steps}, {node_threshold}, {edge_threshold}."
+        )
     places = stations(subject, bases)
     wrong = [s.name for s in places if [w.site for w in s.writers] != [s.reads]]
     if wrong:

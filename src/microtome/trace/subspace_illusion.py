@@ -96,7 +96,7 @@ def subspace_illusion(
     >>> base, source = (torch.stack([v, 0 * v, v], 1) for v in (x, -x))  # h = (x, 0, x), out = h3 + 2 h2
     >>> pairs = Interchanges("x", base, {"x": source}, (x > 0).long(), (x < 0).long())
     >>> fooled = AlignedLinear("0", torch.tensor([[1.0], [1.0], [0.0]]) / 2**0.5, {"x": [0]})
-    >>> found = subspace_illusion(subject, pairs, fooled, readout="1")
+    >>> found = subspace_illusion(subject, pairs, fooled, readout=torch.eye(3)[1:])
     >>> round(found.estimate.value, 2), round(found.controls["row part"], 2), found.controls["flagged"]
     (1.0, 0.0, 1.0)
 
@@ -130,7 +130,7 @@ def subspace_illusion(
     controls = {**{k: e for k, e in value.items() if k != "v"}, "size of row part": size, "flagged": float(flagged),
                 **{f"spread along {k}": s for k, s in spread.items()}}  # fmt: skip
     why = [text for test, text in ((lost, "the part that the next layer reads loses the effect"), (dead, "the part that the "
-           "next layer reads is dormant on the data"), (more, "the direction does more than the whole site")) if test]  # fmt: skip
+           "next layer reads is dormant on the data"), (more, "it does more than the whole site")) if test]  # fmt: skip
     whole = data.base.shape[-1] == int(torch.linalg.matrix_rank(weight, rtol=RANK))
     why += ["W_out has no kernel: only the tests of dormancy and of the whole site speak"] if whole else []
     one = effects["v"]

@@ -43,7 +43,7 @@ def transcoder_circuits(
     inputs: Any,
     bases: "Iterable[Basis]",
     *,
-    target: "None | str | int | tuple[str | int, str | int] | Unit" = None,
+    target: "str | int | tuple[str | int, str | int] | Unit | None" = None,
     position: int = -1,
     breadth: int = 10,
     depth: int = 4,
@@ -209,7 +209,8 @@ class _Search:
         words = {} if KINDS[kind] == "feature" else {len(order) - 1: explained.words[0]}
         return AttributionGraph(
             **columns, value=values, start=start, source=source, target=target, weight=weight, expanded=expanded, rest=rest,
-            mass=mass, effect=torch.tensor([out.get(n, value) for n in order]), tokens=tokens_of(subject, prompt), places=tuple(places), words=words, about=about,
+            mass=mass, effect=torch.tensor([out.get(n, value) for n in order]), tokens=tokens_of(subject, prompt),
+            places=tuple(places), words=words, about=about,
         )  # fmt: skip
 
     def _columns(self, order: list[int], subject: Any, prompt: Any) -> tuple[dict[str, Tensor], list[str]]:

@@ -51,7 +51,8 @@ class _Started:
     """A metric that relevance begins behind."""
 
     def __init__(self, metric: Callable[[Tensor], Tensor], ledger: Ledger, form: Form) -> None:
-        self.metric, self.ledger, self.form = metric, ledger, form
+        self.metric, self.ledger = metric, ledger
+        self.form: Form = form
         self.positions = getattr(metric, "positions", None)
         self.read = getattr(metric, "read", lambda logits: logits)
 

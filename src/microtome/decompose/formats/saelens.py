@@ -1,6 +1,5 @@
 """The SAELens directory: ``cfg.json`` and ``sae_weights.safetensors``."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,13 @@ from torch import Tensor
 
 from microtome import io
 from microtome.decompose.dictionary import SparseDictionary
-from microtome.decompose.judge import reconstruction
+from microtome.decompose.formats.common import verify
 from microtome.errors import FormatError, ShapeError, UsageError, nearest
 from microtome.subject.alias import canonical
 
 #: Architecture in cfg.json -> activation here. Batch variants are saved with the threshold they use at inference.
 ARCHITECTURES = {
-    "standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "batchtopk": "jumprelu",
+    "standard": "relu", "gated": "jumprelu", "topk": "topk", "jumprelu": "jumprelu", "batchtopk": "jumprelu",
     "matryoshka_batchtopk": "jumprelu",
 }  # fmt: skip
 #: Options whose value changes the function, with the values that this reader takes.
@@ -22,10 +21,6 @@ NEUTRAL = {
     "normalize_activations": ("none", None), "reshape_activations": ("none", "hook_z", None),
     "activation_fn": ("relu", "topk", None), "activation_fn_str": ("relu", "topk", None),
 }  # fmt: skip
-
-
-class Misfit(UserWarning):
-    """A dictionary explains less of the recording than its mean does: wrong layer, scaling or first token."""
 
 
 def load_saelens(folder: str | Path, *, site: str | None = None, recording: Any = None) -> SparseDictionary:
@@ -48,11 +43,8 @@ def load_saelens(folder: str | Path, *, site: str | None = None, recording: Any 
     ------
     FormatError
         When a tensor is missing or transposed, or the file asks for something that this reader would get wrong.
-
-    Warns
-    -----
-    Misfit
-        When the reconstruction of `recording` is worse than its mean (FVU above 1).
+    SubjectMismatch
+        When the recording is of another site, or its reconstruction is worse than its mean (FVU above 1).
     """
     folder = Path(folder)
     cfg = io.read_json(folder / "cfg.json")
@@ -65,16 +57,9 @@ def load_saelens(folder: str | Path, *, site: str | None = None, recording: Any 
         dictionary = SparseDictionary(site, **_arguments(cfg, weights, folder), name="saelens")
     except (ShapeError, UsageError) as error:
         raise FormatError(f"'{folder}' does not hold a consistent dictionary: {error}") from error
-    if recording is not None:
-        dictionary.metrics = reconstruction(recording, dictionary)
-        if dictionary.metrics["fvu"] > 1:
-            warnings.warn(
-                f"FVU is {dictionary.metrics['fvu']:.3g} on {len(recording)} rows: layer, scaling or the first token do "
-                f"not fit. The file says {metadata or cfg.get('hook_name')}.",
-                Misfit,
-                stacklevel=2,
-            )
-    return dictionary
+    bos = metadata.get("prepend_bos", cfg.get("prepend_bos"))
+    said = f"The file says {metadata or cfg.get('hook_name')}."
+    return verify(dictionary, recording, said=said, first_token=bos if isinstance(bos, bool) else None)
 
 
 def save_saelens(dictionary: SparseDictionary, folder: str | Path, *, metadata: dict[str, Any] | None = None) -> None:
@@ -117,6 +102,7 @@ def _arguments(cfg: dict[str, Any], weights: dict[str, Tensor], folder: Path) ->
                 f"'{folder}' asks for {option}={cfg[option]!r}; only {known[0]!r} is read. Fold it into the weights with "
                 "SAELens (fold_activation_norm_scaling_factor) and save again."
             )
+    weights = weights | ({"b_enc": weights["b_gate"]} if kind == "gated" and "b_gate" in weights else {})
     missing = [name for name in ("W_enc", "b_enc", "W_dec", "b_dec") if name not in weights]
     if missing:
         raise FormatError(f"'{folder}' lacks the tensors {missing}; it holds {sorted(weights)}.")
@@ -131,10 +117,22 @@ def _arguments(cfg: dict[str, Any], weights: dict[str, Tensor], folder: Path) ->
         norms = parts["W_dec"].norm(dim=1)
         parts |= {"W_enc": parts["W_enc"] * norms, "b_enc": parts["b_enc"] * norms}
         parts["W_dec"] = parts["W_dec"] / norms[:, None]
-    if activation == "jumprelu":
+    if kind == "gated":
+        parts |= _gated(parts, weights, folder)
+    elif activation == "jumprelu":
         parts["threshold"] = weights.get("threshold")
     centred = bool(cfg.get("apply_b_dec_to_input", True))
     return parts | {"activation": activation, "k": k if activation == "topk" else None, "centred": centred}
+
+
+def _gated(parts: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """A gated encoder as a jump: the magnitude's weights, open above ``b_mag - e^r b_gate``."""
+    missing = [name for name in ("b_gate", "b_mag", "r_mag") if name not in weights]
+    if missing:
+        raise FormatError(f"'{folder}' lacks the tensors {missing} of a gated dictionary.")
+    size = weights["r_mag"].exp()
+    threshold = weights["b_mag"] - size * weights["b_gate"]
+    return {"W_enc": parts["W_enc"] * size, "b_enc": weights["b_mag"], "threshold": threshold}
 
 
 def _require_orientation(cfg: dict[str, Any], parts: dict[str, Tensor], folder: Path) -> None:

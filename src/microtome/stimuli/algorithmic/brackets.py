@@ -47,15 +47,13 @@ def brackets(n: int, seed: int = 0, *, length: int = 16, kind: str = "nested") -
         raise UsageError(f"brackets needs n >= 1, an even length >= 6 and kind of {KINDS}; got {n}, {length}, {kind!r}.")
     stream, rows = rng(seed, "brackets", kind, length), []
     while sum(map(len, rows)) < n:
-        count = length // 2 + (stream.choice([-3, -2, -1, 1, 2, 3]) if kind == "unequal" and length >= 10 else
-                               stream.choice([-1, 1]) if kind == "unequal" else 0)  # fmt: skip
-        inner = np.zeros((max(64, n), length - 2), dtype=np.int64)
-        inner[:, : count - 1] = 1
-        inner = stream.permuted(inner, axis=1)
+        off = stream.choice([-3, -2, -1, 1, 2, 3] if length >= 10 else [-1, 1], max(64, n)) if kind == "unequal" else 0
+        closed = np.broadcast_to(length // 2 - 1 + off, max(64, n))
+        inner = stream.permuted((np.arange(length - 2) < closed[:, None]).astype(np.int64), axis=1)
         drawn = np.concatenate([np.full((len(inner), 1), OPEN), inner, np.full((len(inner), 1), CLOSE)], axis=1)
         fits = {"nested": is_nested(drawn), "equal": ~is_nested(drawn), "unequal": np.ones(len(drawn), bool)}[kind]
-        rows.append(drawn[fits][: max(1, n // 4)])
-    ids = stream.permutation(np.concatenate(rows))[:n]
+        rows.append(drawn[fits])
+    ids = np.concatenate(rows)[:n]
     table = pd.DataFrame({"nested": is_nested(ids), "equal": ids.sum(1) * 2 == length})
     return Stimuli(torch.from_numpy(ids), table, kind="vector", name=f"brackets ({kind})")
 

@@ -10,7 +10,7 @@ LINK = re.compile(r"(https?://|doi:|arxiv:)\S+", re.IGNORECASE)
 #: Nouns that a method may return.
 NOUNS = (
     "Basis", "Edit", "Recording", "Attribution", "Effects", "Circuit", "Description", "Finding", "Estimate", "Null", "Reading",
-    "Search", "Subject", "Trajectory", "Program", "Card",
+    "Search", "Subject", "Trajectory", "Program", "Card", "Graph",
 )  # fmt: skip
 
 

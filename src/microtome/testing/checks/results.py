@@ -13,6 +13,7 @@ import torch
 
 from microtome.testing.case import Case
 from microtome.testing.digest import digest
+from microtome.testing.planted import matrix_read
 from microtome.testing.report import Failed
 
 SECONDS = 2.0
@@ -33,7 +34,7 @@ def save_load(case: Case) -> None:
         raise Failed(f"gives {gives}, returned a {type(result).__name__}")
     if " object at 0x" in shown:
         raise Failed("the result has no printed form of its own")
-    x = world.given["recording"].matrix() if "recording" in case.data else None
+    x = matrix_read(world.given["recording"], result) if "recording" in case.data else None
     _round_trip(result, x)
 
 

@@ -39,7 +39,11 @@ def interchange_world(method: Method, seed: int, *, structured: bool = True) -> 
         given["basis"] = AlignedLinear(site, one, {"key": [0]}, **about)
     if "inputs" in inspect.signature(method.function).parameters:  # type: ignore[arg-type]
         inputs = pairs.base[:12]
-        given |= {"inputs": inputs, "labels": inputs[:, planted.position].expand(12, 12).contiguous()}
+        keys = inputs[:, planted.position]
+        given |= {"inputs": inputs, "labels": keys.expand(12, 12).contiguous(), "known": pairs.sources["key"][:12]}
+        given["values"] = given["known"][:, planted.position]
+        if method.key == "counterfactual_simulation":
+            given["labels"] = keys[:, None].expand(12, 12).contiguous()
     return World(given, {"planted": planted, "fresh": planted_pairs(planted, seed + 1000)},
                  {"site": site, "position": planted.position})  # fmt: skip
 
@@ -51,7 +55,8 @@ def planted_pairs(planted: PlantedNetwork, seed: int, only: int = KEYS) -> Inter
     keys = torch.randint(only, (2, PAIRS), generator=generator)
     keys[1, ::4] = (keys[0, ::4] + 1) % only
     base[:, planted.position], source[:, planted.position] = keys
-    return Interchanges("copy a token", base, {"key": source}, keys[1], keys[0])
+    kinds = ["key" if a != b else "filler" for a, b in keys.T.tolist()]
+    return Interchanges("copy a token", base, {"key": source}, keys[1], keys[0], kinds=kinds)
 
 
 def interchange_truth(method: Method, result, world: World) -> float:
@@ -64,6 +69,8 @@ def interchange_truth(method: Method, result, world: World) -> float:
         return interchange_accuracy(prepare(planted.subject, world.truth["fresh"], result.site, result.position), result)
     if hasattr(result, "trained"):
         return result.trained.value
+    if hasattr(result, "scores"):
+        return float(np.exp(result.scores).mean())
     if hasattr(result, "coverage"):
         return result.coverage
     return float(np.clip(result.estimate.value, 0.0, 1.0))

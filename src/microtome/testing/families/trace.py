@@ -43,6 +43,11 @@ def null(method: Method, seed: int) -> World:
 
 def _with_circuit(method: Method, world: World) -> World:
     """For methods that judge a circuit: the one head that was planted, among all heads."""
+    if takes_graph(method):
+        from microtome.trace.eap import eap
+
+        planted = world.truth["planted"]
+        return World({**world.given, "graph": eap(planted.subject, planted.task)}, world.truth, world.settings)
     if not takes_circuit(method):
         return world
     from microtome.trace.circuit import Circuit
@@ -60,12 +65,27 @@ def takes_circuit(method: Method) -> bool:
     return method.function is not None and "circuit" in inspect.signature(method.function).parameters
 
 
+def takes_graph(method: Method) -> bool:
+    """Whether scores of edges are among the arguments."""
+    return method.function is not None and "graph" in inspect.signature(method.function).parameters
+
+
+def planted_edges(planted) -> list[str]:
+    """Into the value of the planted head, and from it to the logits."""
+    value = f"blocks.{planted.block}.attn.v.h{planted.head}"
+    return [f"embed->{value}", f"a{planted.block}.h{planted.head}->logits"]
+
+
 def truth(method: Method, result, world: World) -> float:
     """AUROC of the absolute effects for the rows on the planted path; of a judge of circuits, how near it is to perfect."""
     if takes_pairs(method):
         return interchange_truth(method, result, world)
     if own := own_world(method):
         return own.truth(method, result, world)
+    if hasattr(result, "receivers"):
+        return result.auroc(planted_edges(world.truth["planted"]))
+    if takes_graph(method):
+        return max(0.0, 1.0 - result.estimate.value)
     if takes_circuit(method):
         return max(0.0, 1.0 - abs(PERFECT.get(method.key, 1.0) - result.estimate.value))
     table = table_of(result)
@@ -105,6 +125,8 @@ def strangers(method: Method) -> list[Refusal]:
         return interchange_strangers(method)
     if own := own_world(method):
         return own.strangers(method) if hasattr(own, "strangers") else []
+    if takes_graph(method):
+        return [Refusal("scores of another subject", {"graph": tiny(method, 1).given["graph"]}, SubjectMismatch)]
     if not takes_circuit(method):
         return []
     return [Refusal("a circuit of another subject", {"circuit": tiny(method, 1).given["circuit"]}, SubjectMismatch)]

@@ -37,7 +37,9 @@ def _world(seed: int, structured: bool, n: int = 24) -> World:
     clean, corrupt = ids.clone(), ids.clone()
     clean[torch.arange(n), where], corrupt[torch.arange(n), 1 - where] = keys, keys
     roles = {"first": [(0, 1)] * n, "second": [(1, 2)] * n, "right": [(int(w), int(w) + 1) for w in where]}
-    task = replace(planted.task, clean=clean, corrupt=corrupt, answers=keys, wrong=(keys + 1) % 8, roles=roles, groups=list(range(n)))
+    task = replace(
+        planted.task, clean=clean, corrupt=corrupt, answers=keys, wrong=(keys + 1) % 8, roles=roles, groups=list(range(n))
+    )
     return World({"subject": planted.subject, "task": task, "candidates": ROLES}, {"planted": planted})
 
 

@@ -23,7 +23,9 @@ def _world(seed: int, structured: bool) -> World:
     planted = planted_network(seed, structured=structured)
     task, subject = planted.task, planted.subject
     bound = subject.bind(task)
-    clean, corrupt = (float(bound.metric(subject.run(x, logits="last").logits[:, 0]).mean()) for x in (bound.inputs, bound.corrupt))
+    clean, corrupt = (
+        float(bound.metric(subject.run(x, logits="last").logits[:, 0]).mean()) for x in (bound.inputs, bound.corrupt)
+    )
     if clean < corrupt:
         task = replace(task, clean=task.corrupt, corrupt=task.clean)
     return World({"subject": subject, "task": task}, {"planted": planted})
@@ -42,5 +44,7 @@ def refusals(method: Method) -> list[Refusal]:
     return [
         Refusal("a share of 0", {"share": 0.0}, UsageError, "share"),
         Refusal("pairs of unequal length", {"task": replace(task, corrupt=task.corrupt[:, :-1])}, ShapeError, "equal length"),
-        Refusal("a corruption that changes nothing", {"task": replace(task, corrupt=task.clean.clone())}, Degenerate, "corruption"),
+        Refusal(
+            "a corruption that changes nothing", {"task": replace(task, corrupt=task.clean.clone())}, Degenerate, "corruption"
+        ),
     ]

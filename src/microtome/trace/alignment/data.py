@@ -72,7 +72,7 @@ def prepare(subject: Any, pairs: Any, site: str, position: Position = None) -> P
     classes = suffix.logits.shape[1]
     if int(pairs.labels.max()) >= classes or int(pairs.labels.min()) < 0:
         raise UsageError(f"labels must be classes 0..{classes - 1} of the subject's logits, got {int(pairs.labels.max())}.")
-    values = {v: _values(subject, given, suffix, position) for v, given in sources.items()}
+    values = {v: site_values(subject, given, suffix, position) for v, given in sources.items()}
     return Prepared(suffix, values, pairs)
 
 
@@ -103,7 +103,7 @@ def _same_length(subject: Any, pairs: Any) -> tuple[Inputs, dict[str, Inputs]]:
     return base, given
 
 
-def _values(subject: Any, given: Inputs, suffix: Suffix, position: Position) -> Tensor:
+def site_values(subject: Any, given: Inputs, suffix: Suffix, position: Position) -> Tensor:
     """Source values at the cells; the run stops at the site."""
     found = []
     for part in torch.arange(len(given)).split(ROWS):

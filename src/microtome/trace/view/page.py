@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 #: More nodes than this are cut to the most influential ones; edges to the heaviest.
 MOST_NODES, MOST_EDGES = 2000, 20_000
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{title}</title><style>body{margin:0}h1{font:600 16px/1.3 system-ui,sans-serif;margin:10px 14px}</style></head>
+<body class="mtg-whole"><h1>{title}</h1>{graph}</body></html>
+"""
 
 
 def page(graph: "AttributionGraph", title: str = "attribution graph", *, units: str = "") -> str:
@@ -28,10 +35,8 @@ def page(graph: "AttributionGraph", title: str = "attribution graph", *, units: 
     -------
     str
     """
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape_html(title)}</title>'
-    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-    body = f'<h1>{escape_html(title)}</h1>{block(graph, units=units, name="graph")}'
-    return f'<!doctype html><html lang="en"><head>{head}{policy}<style>body{{margin:0}}h1{{font:600 16px/1.3 system-ui,sans-serif;margin:10px 14px}}</style></head><body class="mtg-whole">{body}</body></html>\n'
+    name = escape_html(title)
+    return name.join(PAGE.split("{title}")[:2]) + name + PAGE.split("{title}")[2].replace("{graph}", block(graph, units=units))
 
 
 def block(graph: "AttributionGraph", *, units: str = "", name: str = "graph") -> str:

@@ -1,0 +1,152 @@
+"""Selvaraju et al. (2017), Grad-CAM: which of two objects a class's evidence comes from.
+
+Pictures of 32 x 32 pixels with two of four shapes in different quarters; a convolutional network with a global mean and
+a linear head names both. Grad-CAM of a class points at that object, guided backpropagation hardly depends on the class.
+With a global mean the weights of the channels are the head's, over the number of places, and the map is CAM. The null of
+the pointing game is the same network with redrawn weights.
+
+The maps have 16 x 16 places: the game is played on the upsampled view. Objects keep to their quarter, so a map that
+knows nothing hits an object in about its share of the picture.
+
+https://arxiv.org/abs/1610.02391
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import binomtest, spearmanr
+from torch import Tensor, nn
+
+from microtome.attribute import grad_cam, guided_backprop, heatmap
+from microtome.organisms.fit import fit, seeded
+from microtome.replicate import Claim
+from microtome.rng import rng
+from microtome.stimuli.task import Task
+from microtome.stimuli.vision.draw import object_mask
+from microtome.subject.subject import Subject
+
+CATALOG = ("attribute", 270)
+SEEDS = (0, 1, 2)
+BUDGET_SECONDS = 180
+METHODS = (
+    "microtome.attribute.grad_cam", "microtome.attribute.cam", "microtome.attribute.guided_backprop",
+    "microtome.attribute.rules.mode",
+)  # fmt: skip
+CLASSES, TEST = 4, 64
+
+CLAIMS = [
+    Claim("weights are those of the head over Z: largest error", "alpha_error", 1e-6, "<=", null="other_alpha_error"),
+    Claim("the map is CAM: smallest correlation", "cam_correlation", 0.9999, null="other_cam_correlation"),
+    Claim("pointing game: the maximum lies on an object of the class", "pointing", 0.9, null="random_pointing"),
+    Claim("class discrimination: on the asked object, not the other", "discrimination", 0.85, null="random_discrimination"),
+    Claim("guided backpropagation of two classes is the same: median correlation", "guided_correlation", 0.7,
+          null="cam_correlation_between_classes"),
+    Claim("redrawn weights give another map: Spearman", "cascade", 0.4, "<=", null="same_network"),
+    Claim("what lowers the class points at the other object: p against chance", "counter_p", 0.01, "<=",
+          null="counter_null_p"),
+]  # fmt: skip
+
+
+def run(seed: int) -> dict[str, float]:
+    """Train one network and judge the maps of both classes of each test picture."""
+    net = network(seed)
+    images, labels, _ = scenes(6000, seed, "train")
+    fit(net, lambda step: loss(net, images, labels, step), 700, lr=4e-3)
+    x, y, where = scenes(TEST, seed, "test")
+    subject = Subject(net)
+    first, second = y.nonzero()[:, 1].view(-1, 2).T
+    maps = {name: [grad_cam(s, asked(x, c)) for c in (first, second)]
+            for name, s in (("trained", subject), ("random", subject.twin("reinit", seed=seed)))}  # fmt: skip
+    with torch.no_grad():
+        a = net[:-4](x)
+        cam = [torch.einsum("nk,nkyx->nyx", net[-2].weight[c], a) / a[0, 0].numel() for c in (first, second)]
+        off = [torch.einsum("nk,nkyx->nyx", net[-2].weight[c], a) / a[0, 0].numel() for c in (second, first)]
+    game = {name: points(pair, (first, second), where) for name, pair in maps.items()}
+    guided = [guided_backprop(subject, asked(x, c)).values.flatten(1) for c in (first, second)]
+    opposite = [heatmap(m, (32, 32), positive=False).neg() for m in maps["trained"]]
+    # Chance: the same maps, judged by the objects of each of the other pictures.
+    hits, *others = [counter(opposite, (first.roll(k), second.roll(k)), where.roll(k, 0)) for k in range(TEST)]
+    chance = float(np.mean(others)) / (2 * TEST)
+    size = float(torch.stack(cam).abs().max())
+    return {
+        "alpha_error": gap(maps["trained"], cam) / size, "other_alpha_error": gap(maps["trained"], off) / size,
+        "cam_correlation": min(correlations(m.values, c).min() for m, c in zip(maps["trained"], cam)),
+        "other_cam_correlation": min(correlations(m.values, c).min() for m, c in zip(maps["trained"], off)),
+        "pointing": game["trained"][0], "random_pointing": game["random"][0],
+        "discrimination": game["trained"][1], "random_discrimination": game["random"][1],
+        "guided_correlation": float(np.median(correlations(*guided))),
+        "cam_correlation_between_classes": float(np.median(correlations(*[m.values for m in maps["trained"]]))),
+        "cascade": ranks(maps["trained"][0].values, maps["random"][0].values),
+        "same_network": ranks(maps["trained"][0].values, grad_cam(subject, asked(x, first)).values),
+        "counter_p": binomtest(hits, 2 * TEST, chance, "greater").pvalue,
+        "counter_null_p": binomtest(others[0], 2 * TEST, chance, "greater").pvalue,
+        "accuracy": float(((net(x)[:, :CLASSES] > 0) == (y > 0)).all(1).float().mean()), "chance": chance,
+        "counter_rate": hits / (2 * TEST),
+    }  # fmt: skip
+
+
+def network(seed: int) -> nn.Sequential:
+    """Four convolutions, a global mean, a linear head, and a class whose logit is always 0."""
+    return seeded(lambda: nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(24, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES), nn.ZeroPad1d((0, 1)),
+    ), seed, "grad-cam")  # fmt: skip
+
+
+def scenes(n: int, seed: int, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures [n, 1, 32, 32], which shapes they show [n, 4], and where [n, 4, 32, 32]."""
+    g = rng(seed, "two objects", name)
+    shapes = np.stack([g.permutation(CLASSES)[:2] for _ in range(n)])
+    quarters = np.stack([g.permutation(4)[:2] for _ in range(n)])
+    image, labels, masks = g.normal(0, 0.1, (n, 32, 32)), np.zeros((n, CLASSES)), np.zeros((n, CLASSES, 32, 32), dtype=bool)
+    for k in range(2):
+        cy, cx = (8 + 16 * (quarters[:, k] // 2) + g.uniform(-2, 2, n), 8 + 16 * (quarters[:, k] % 2) + g.uniform(-2, 2, n))
+        inside = object_mask(shapes[:, k], cy.astype(np.float32), cx.astype(np.float32), g.uniform(4, 6, n).astype(np.float32))
+        image += inside * g.uniform(0.7, 1.0, (n, 1, 1))
+        labels[np.arange(n), shapes[:, k]] = 1
+        masks[np.arange(n), shapes[:, k]] = inside
+    return torch.tensor(image[:, None], dtype=torch.float32), torch.tensor(labels, dtype=torch.float32), torch.tensor(masks)
+
+
+def loss(net: nn.Module, images: Tensor, labels: Tensor, step: int) -> Tensor:
+    rows = torch.arange(step * 48, step * 48 + 48) % len(images)
+    return F.binary_cross_entropy_with_logits(net(images[rows])[:, :CLASSES], labels[rows])
+
+
+def asked(x: Tensor, classes: Tensor) -> Task:
+    """The logit of a class: its difference from the class that is always 0."""
+    return Task("shape", x, x.flip(0), classes, torch.full_like(classes, CLASSES), kind="image", groups=list(range(len(x))))
+
+
+def points(pair: list, classes: tuple, where: Tensor) -> tuple[float, float]:
+    """Share of maxima on the asked object (one pixel around it counts), and of maxima on it rather than on the other."""
+    on, rather = [], []
+    rows = torch.arange(len(where))
+    wide = F.max_pool2d(where.float(), 3, 1, 1).flatten(2) > 0
+    for k in (0, 1):
+        top = heatmap(pair[k], (32, 32), positive=False).flatten(1).argmax(1)
+        mine, other = wide[rows, classes[k], top], wide[rows, classes[1 - k], top]
+        on.append(mine.float().mean())
+        rather.append((mine & ~other).float().mean())
+    return float(sum(on) / 2), float(sum(rather) / 2)
+
+
+def counter(maps: list[Tensor], classes: tuple, where: Tensor) -> int:
+    """How many maxima lie on the object of the other class."""
+    rows = torch.arange(len(where))
+    hits = [where[rows, classes[1 - k]].flatten(1)[rows, maps[k].flatten(1).argmax(1)] for k in (0, 1)]
+    return int(torch.stack(hits).sum())
+
+
+def gap(maps: list, want: list[Tensor]) -> float:
+    return max(float((m.values - w).abs().max()) for m, w in zip(maps, want))
+
+
+def correlations(a: Tensor, b: Tensor) -> np.ndarray:
+    a, b = (v.flatten(1).double() - v.flatten(1).double().mean(1, keepdim=True) for v in (a, b))
+    return F.cosine_similarity(a, b).numpy()
+
+
+def ranks(a: Tensor, b: Tensor) -> float:
+    return float(np.median([spearmanr(x, y).statistic for x, y in zip(a.flatten(1).numpy(), b.flatten(1).numpy())]))

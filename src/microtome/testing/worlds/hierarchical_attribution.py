@@ -1,0 +1,30 @@
+"""Worlds of `hierarchical_attribution`: one prompt of the planted network."""
+
+from typing import Any
+
+from microtome.errors import UsageError
+from microtome.method import Method
+from microtome.testing.case import Refusal, World
+from microtome.testing.worlds import graphs
+
+strangers = graphs.strange_bases
+
+
+def tiny(_method: Method, seed: int) -> World:
+    """A planted head."""
+    return graphs.prompt_world(seed)
+
+
+def null(_method: Method, seed: int) -> World:
+    """The same prompt on freshly drawn weights."""
+    return graphs.prompt_world(seed, structured=False)
+
+
+def truth(_method: Method, result: Any, world: World) -> float:
+    """Share of the coordinates' effects in the planted directions."""
+    return graphs.answer_share(result, world)
+
+
+def refusals(method: Method) -> list[Refusal]:
+    """Prompts, bases and targets that do not fit; options out of range."""
+    return [*graphs.prompt_refusals(method), Refusal("a misspelt sign", {"keep": "negative"}, UsageError, "keep")]
