@@ -1,10 +1,15 @@
 """Yeom et al. (2021), Pruning by Explaining: remove the filters that carry no relevance for the task at hand.
 
 A convolutional network for the ten digits of scikit-learn is cut down to three of them, without fine-tuning, from ten
-reference images per class: filters of all layers in one ranking, from half to 95% of them (up to 70%, half of the range that
-was first thought of, random removal costs nothing: area 0.97). The area under the curve of accuracy (among the three logits) is compared with the criteria of the paper (size of the weights, size of
+reference images per class: filters of all layers in one ranking, a tenth of them per step, up to seven tenths. The area
+under the curve of accuracy (among the three logits) is compared with the criteria of the paper (size of the weights, size of
 the gradient, Taylor; each divided by its layer's norm), random order (the mean of five), and relevance of the seven wrong
 digits. Filters are set to zero, which is the same function as the smaller network.
+
+The lead over random removal is too small here to show the claim: three digits hardly need the network, and random removal
+already leaves an area of 0.97 (relevance 0.99, Taylor 0.999, on the seed of calibration). Pruning on to 95% was tried: all
+criteria then fall to 0.5, relevance (0.48) below random (0.53), since the middle layer is emptied first. The thresholds are
+those that were written down before.
 
 https://arxiv.org/abs/1912.08881
 """
@@ -28,7 +33,7 @@ SEEDS = (0, 1, 2, 3, 4)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.attribute.unit_relevance", "microtome.attribute.rules.lrp_rules", "microtome.attribute.rules.mode")
 LAYERS, CLASSES, SHOTS = ("0", "2", "5"), 10, 10
-SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95)
+SHARES = tuple(k / 10 for k in range(8))
 
 CLAIMS = [
     Claim("area under the curve above random removal", "over_random", 0.08, null="wrong_over_random"),

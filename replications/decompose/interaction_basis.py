@@ -6,7 +6,8 @@ principal components are not. (b) Planted degeneracies are counted exactly: the 
 the null is the same network before they were planted. (c) Two networks side by side, hidden by a random rotation of two
 linear layers, on inputs whose halves are independent: communities of the graph of interactions, with logarithmic weights,
 find the two; a dense network of the same shape, whose coordinates are given the same two labels, has no such communities.
-(Weights into the ReLUs are made large enough that they switch; a half whose ReLUs never do is linear and has no module.)
+(Weights into the ReLUs are made large enough that they switch; a half whose ReLUs never do is linear and has no module, as
+seed 0 showed. Reported are seeds that nobody had looked at.)
 
 The weights of the graph follow the paper's argument (cost grows with the logarithm of the strength); its constants are free.
 
@@ -27,7 +28,7 @@ from microtome.rng import torch_rng
 from microtome.subject.subject import Subject
 
 CATALOG = ("decompose", 41)
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.decompose.interaction_basis", "microtome.decompose.interaction",
            "microtome.decompose.interaction_graph")  # fmt: skip

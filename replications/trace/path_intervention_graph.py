@@ -13,7 +13,8 @@ the network never learned is not there after a cut (reported as `class_without_c
 stable as those of the graph: stability comes from maps of filters, not from the selection (`stability_of_random`).
 
 The catalogue's margin for stability, 0.1 over input x gradient, is one that the plain gradient passes too (0.19 in
-calibration); it was raised to 0.3 for that reason, after a first run with 0.1 had shown it again.
+calibration); it was raised to 0.3 for that reason, after a first run with 0.1 had shown it again on seeds 0 to 2. Reported
+are seeds that nobody had looked at.
 
 https://arxiv.org/abs/2305.08950
 """
@@ -35,7 +36,7 @@ from microtome.trace.filter_maps import filter_maps
 from microtome.trace.path_intervention import cut
 
 CATALOG = ("trace", 19)
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.path_intervention", "microtome.trace.filter_maps", "microtome.organisms.fit")
 CLASSES, SHORTCUT, IMAGES, CUT, STEPS, NOISE = (3, 5, 8), 3, 60, 10, 400, 0.2

@@ -37,6 +37,7 @@ class Ledger:
     folder: Path
     rows: dict[str, Row] = field(default_factory=dict)
     catalog: tuple[Mapping[str, Any], ...] = ()
+    _put: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
     def read(cls, folder: str | Path | None = None) -> "Ledger":
@@ -60,13 +61,23 @@ class Ledger:
     def put(self, row: Row) -> None:
         """Adds or replaces a row."""
         self.rows[row.key] = row
+        self._put.add(row.key)
 
     def write(self) -> Path:
-        """Writes ``ledger.json`` (canonical, atomic)."""
-        from microtome.io import write_json
+        """Writes ``ledger.json`` (canonical, atomic); rows that others have written since it was read are kept.
+
+        Raises
+        ------
+        StudyLocked
+            Someone else has been writing it for longer than a minute.
+        """
+        from microtome.io import lock, write_json
 
         path = self.folder / "ledger.json"
-        write_json(path, {"format": FORMAT, "rows": {key: row.to_json() for key, row in sorted(self.rows.items())}})
+        with lock(path, timeout=60):
+            self.rows = {**Ledger.read(self.folder).rows, **{key: self.rows[key] for key in self._put}}
+            write_json(path, {"format": FORMAT, "rows": {key: row.to_json() for key, row in sorted(self.rows.items())}})
+        self._put.clear()
         return path
 
     def stale(self, key: str) -> list[str]:

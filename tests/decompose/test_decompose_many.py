@@ -137,8 +137,17 @@ def children():
     return context
 
 
-def test_training_killed_three_times_ends_with_the_same_bytes(tmp_path):
+@pytest.fixture
+def one_thread():
+    """As in the children: sums of products depend on the number of threads in their last bits."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_training_killed_three_times_ends_with_the_same_bytes(tmp_path):
     context, folder = children(), tmp_path / "run"
     done = context.Queue()
     for kill_at in (47, 113, 190, 0):

@@ -55,6 +55,17 @@ def test_a_claim_holds_and_is_kept(tmp_path):
     assert (folder / "ledger.json").read_bytes() == first
 
 
+def test_two_runs_at_once_keep_both_rows(tmp_path):
+    folder = folder_of(tmp_path)
+    folder_of(tmp_path, FILE, "other")
+    one, two = Ledger.read(folder), Ledger.read(folder)
+    one.put(replicate("example", folder=folder))
+    one.write()
+    two.put(replicate("other", folder=folder))
+    two.write()
+    assert set(Ledger.read(folder).rows) == {"example", "other"}
+
+
 def test_every_seed_must_pass_unless_the_median_is_claimed(tmp_path):
     text = FILE.replace("2.0 + seed", "[0.9, 2.0, 3.0][seed]")
     row = replicate("example", folder=folder_of(tmp_path, text))

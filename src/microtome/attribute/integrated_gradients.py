@@ -3,11 +3,10 @@
 from typing import Any
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.paths import gauss_legendre, path_gradients
-from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, token_texts
-from microtome.errors import UsageError
+from microtome.attribute.ends import counted, ends
+from microtome.attribute.paths import line, path_sums
+from microtome.attribute.place import Baseline
 from microtome.method import Paper, method
-from microtome.subject.edit import patch
 
 
 @method(
@@ -84,23 +83,9 @@ def integrated_gradients(
     ----------
     Sundararajan, Taly, Yan (2017). Axiomatic Attribution for Deep Networks. https://arxiv.org/abs/1703.01365
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise UsageError(f"steps must be an int >= 1, got {steps!r}.")
-    bound = subject.bind(task, metric=metric)
-    name = subject.site(at or input_site(subject)).name
-    rows = "all" if bound.metric.positions is None else bound.metric.positions
-    run = subject.run(bound.inputs, record=[name], logits=rows)
-    x = run[name]
-    start = baseline_at(subject, bound, name, x, baseline)
-    nodes, weights = gauss_legendre(steps)
-    points = ((start + float(a) * (x - start), float(w)) for a, w in zip(nodes, weights))
-    total, count = path_gradients(subject, bound, name, points, steps)
-    value = ((x - start) * total).cpu()
-    base = subject.run(bound.inputs, edits=[patch(name, start)], logits=rows)
-    output, reference = (bound.metric(bound.metric.read(r.logits)).cpu() for r in (run, base))
-    return Attribution(
-        value, subject.site(name).axes_of(value), name, "integrated gradients", output, reference, 2 * count + 2,
-        position_mask(subject, bound.inputs, name, value), token_texts(subject, bound.inputs), subject.fingerprint(),
-        task.fingerprint(), {"metric": bound.metric.name, "steps": steps,
-                             "baseline": baseline if isinstance(baseline, (str, int, float)) else "given"},
-    )  # fmt: skip
+    counted("steps", steps)
+    e = ends(subject, task, at=at, baseline=baseline, metric=metric)
+    points = (({e.site: point}, weight) for point, weight in line(e.start, e.end, steps))
+    total, count = path_sums(subject, e.bound, points, [e.site])
+    value = (e.end - e.start) * total[e.site]
+    return e.attribution(value, "integrated gradients", 2 * count + 2, reference=e.reference, steps=steps)

@@ -1,17 +1,26 @@
-"""Integrals of gradients along paths between a baseline and a point, in chunks, never holding all steps."""
+"""Walks along paths: values, metric and gradients at the points of a path, in chunks, never holding all steps.
 
-from collections.abc import Iterator
+Every integral over a path is a walk and a reduction: integrated gradients sum weighted gradients, conductance sums products
+of gradients and steps, nested paths are one long walk with the product of their weights.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from microtome.subject.edit import patch
+from microtome.engine import shrink_on_oom
+from microtome.subject.edit import Edit, patch, replace_with
 from microtome.subject.gradients import gradients
 
 #: Bytes of stacked site values per chunk; gradients take a small multiple of it.
 CHUNK_BYTES = 64 * 2**20
+#: One point of a path: the value [n, ...] that each site takes there.
+Point = Mapping[str, Tensor]
 
 
 def gauss_legendre(steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,36 +29,102 @@ def gauss_legendre(steps: int) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
-def path_gradients(
-    subject: Any, bound: Any, site: str, points: Iterator[tuple[Tensor, float]], count: int
-) -> tuple[Tensor, int]:
-    """Weighted sum over points of d metric / d site [n, ...], and the number of evaluations per example.
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive points of a walk.
+
+    Attributes
+    ----------
+    output : Tensor[k, n]
+        The metric at each point.
+    grads, values : dict of site to Tensor[k, n, ...]
+        d metric / d site, and the site itself.
+    """
+
+    output: Tensor
+    grads: dict[str, Tensor]
+    values: dict[str, Tensor]
+
+
+def walk(
+    subject: Any,
+    bound: Any,
+    points: Iterable[Point],
+    of: Sequence[str],
+    *,
+    where: Mapping[str, Tensor] | None = None,
+) -> Iterator[Chunk]:
+    """Metric and gradients at each point, as many points stacked on the batch as `CHUNK_BYTES` holds.
 
     Parameters
     ----------
     subject : Subject
     bound : BoundTask
-    site : str
-    points : iterator of (value [n, ...], weight)
-        `count` of them.
+    points : iterable of dict of site to Tensor[n, ...]
+        What the sites are set to; made as they are needed.
+    of : sequence of str
+        Sites whose gradients (and values) are wanted; they may lie above, at or beside those that are set.
+    where : dict of site to BoolTensor[n, ...], optional
+        Cells of a site that are set; the others keep what the forward gives them. Default: all.
     """
-    total: Tensor | None = None
-    stack: list[tuple[Tensor, float]] = []
-    room = 1
-    for k, (point, weight) in enumerate(points):
-        if total is None and not stack:
-            room = int(max(1, CHUNK_BYTES // max(1, point.numel() * point.element_size())))
-        stack.append((point, weight))
-        if len(stack) == room or k == count - 1:
-            times = len(stack)
-            value = torch.cat([p for p, _ in stack])
-            _, grads, _ = gradients(
-                subject, bound.inputs.repeat(times), [site], bound.metric.repeat(times), [patch(site, value)]
-            )
-            grad = grads[subject.site(site).name].view(times, *point.shape)
-            weights = torch.tensor([w for _, w in stack], dtype=grad.dtype, device=grad.device)
-            part = torch.einsum("k,k...->...", weights, grad)
-            total = part if total is None else total + part
-            stack = []
-    assert total is not None
+    rest = iter(points)
+    first = next(rest, None)
+    if first is None:
+        return
+    size = sum(v.numel() * v.element_size() for v in first.values())
+    room = int(max(1, CHUNK_BYTES // max(1, size)))
+    rest = chain([first], rest)
+    names = [subject.site(s).name for s in of]
+
+    def at(part: list[Point]) -> Chunk:
+        k, n = len(part), len(bound.inputs)
+        edits = [_set(s, torch.cat([p[s] for p in part]), None if where is None else where.get(s), k) for s in part[0]]
+        output, grads, values = gradients(subject, bound.inputs.repeat(k), names, bound.metric.repeat(k), edits)
+        split = lambda d: {s: d[s].view(k, n, *d[s].shape[1:]) for s in names}  # noqa: E731
+        return Chunk(output.view(k, n), split(grads), split(values))
+
+    while part := list(islice(rest, room)):
+        chunks, room = shrink_on_oom(at, part, room)
+        yield from chunks
+
+
+def path_sums(
+    subject: Any, bound: Any, points: Iterable[tuple[Point, float | Tensor]], of: Sequence[str], **options: Any
+) -> tuple[dict[str, Tensor], int]:
+    """``sum_k w_k * d metric / d site (point_k)`` [n, ...] for each site, and the number of points.
+
+    Weights are numbers, or tensors like the sites (a step of the path).
+    """
+    weights: list[float | Tensor] = []
+
+    def remembered() -> Iterator[Point]:
+        for point, weight in points:
+            weights.append(weight)
+            yield point
+
+    total: dict[str, Tensor] = {}
+    count = 0
+    for chunk in walk(subject, bound, remembered(), of, **options):
+        k = len(chunk.output)
+        mine, weights[:k] = weights[:k], []
+        for site, grad in chunk.grads.items():
+            if all(isinstance(w, float) for w in mine):
+                part = torch.einsum("k,k...->...", torch.tensor(mine, dtype=grad.dtype, device=grad.device), grad)
+            else:
+                part = sum((w * g for w, g in zip(mine, grad)), torch.zeros_like(grad[0]))
+            total[site] = part if site not in total else total[site] + part
+        count += k
     return total, count
+
+
+def line(start: Tensor, end: Tensor, steps: int) -> Iterator[tuple[Tensor, float]]:
+    """Gauss-Legendre points of the straight line, with their weights."""
+    for node, weight in zip(*gauss_legendre(steps)):
+        yield start + float(node) * (end - start), float(weight)
+
+
+def _set(site: str, value: Tensor, where: Tensor | None, times: int) -> Edit:
+    if where is None:
+        return patch(site, value)
+    chosen = where.repeat(times, *[1] * (where.ndim - 1))
+    return replace_with(site, lambda old: torch.where(chosen.expand_as(old), value.to(old), old))

@@ -1,0 +1,71 @@
+"""The two ends of a path, the baseline and the input: their values, the metric there, and the result's shared fields."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from microtome.attribute.attribution import Attribution
+from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, rows_of, token_texts
+from microtome.errors import UsageError
+from microtome.subject.edit import patch
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A task on a subject, between a baseline and the input.
+
+    Attributes
+    ----------
+    site : str
+    start, end : Tensor[n, ...]
+        The site on the baseline and on the input.
+    output, reference : Tensor[n]
+        The metric at `end` and at `start`.
+    """
+
+    subject: Any
+    task: Any
+    bound: Any
+    site: str
+    start: Tensor
+    end: Tensor
+    output: Tensor
+    reference: Tensor
+    baseline: Any
+
+    def attribution(
+        self, values: Tensor, method: str, evaluations: int, *, site: str = "", reference: Tensor | None = None, **settings: Any
+    ) -> Attribution:
+        """An attribution at `site` (default: where the path is) of the metric between the ends."""
+        name = site or self.site
+        values = values.detach().cpu()
+        return Attribution(
+            values, self.subject.site(name).axes_of(values), name, method, self.output, reference, evaluations,
+            position_mask(self.subject, self.bound.inputs, name, values), token_texts(self.subject, self.bound.inputs),
+            self.subject.fingerprint(), self.task.fingerprint(),
+            {"metric": self.bound.metric.name, "baseline": named(self.baseline), **settings},
+        )  # fmt: skip
+
+
+def ends(subject: Any, task: Any, *, at: str | None, baseline: Baseline, metric: str | None) -> Ends:
+    """Run the input and the baseline."""
+    bound = subject.bind(task, metric=metric)
+    name = subject.site(at or input_site(subject)).name
+    rows = "all" if bound.metric.positions is None else bound.metric.positions
+    run = subject.run(bound.inputs, record=[name], logits=rows)
+    start = baseline_at(subject, bound, name, run[name], baseline)
+    base = subject.run(bound.inputs, edits=[patch(name, start)], logits=rows)
+    output, reference = (bound.metric(rows_of(bound.metric, r.logits)).cpu() for r in (run, base))
+    return Ends(subject, task, bound, name, start, run[name], output, reference, baseline)
+
+
+def named(baseline: Any) -> Any:
+    """A baseline as it is written in the settings of a result."""
+    return baseline if isinstance(baseline, (str, int, float)) else "given"
+
+
+def counted(what: str, value: Any, least: int = 1) -> None:
+    """Refuse anything but an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{what} must be an int >= {least}, got {value!r}.")
