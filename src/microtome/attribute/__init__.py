@@ -3,6 +3,7 @@
 from microtome.attribute.ablation_cam import ablation_cam
 from microtome.attribute.attribution import Attribution, merge
 from microtome.attribute.cam import heatmap
+from microtome.attribute.conductance import conductance
 from microtome.attribute.deconvnet import deconvnet
 from microtome.attribute.deeplift import deeplift
 from microtome.attribute.deletion_test import deletion_test
@@ -25,6 +26,7 @@ __all__ = [
     "Attribution",
     "Simulatability",
     "ablation_cam",
+    "conductance",
     "deconvnet",
     "deeplift",
     "deletion_test",
