@@ -123,7 +123,7 @@ def train_in(folder, done, kill_at):
         if kill_at and step >= kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    out = train_many(recording(), few(), steps=240, batch=64, seed=3, checkpoint=folder, every=10, tracker=die)
+    out = train_many(recording(), few(), steps=120, batch=64, seed=3, checkpoint=folder, every=30, tracker=die)
     done.put({name: basis.fingerprint for name, basis in out.items()})
 
 
@@ -150,16 +150,16 @@ def one_thread():
 def test_training_killed_three_times_ends_with_the_same_bytes(tmp_path):
     context, folder = children(), tmp_path / "run"
     done = context.Queue()
-    for kill_at in (47, 113, 190, 0):
+    for kill_at in (35, 65, 95, 0):
         child = context.Process(target=train_in, args=(folder, done, kill_at))
         child.start()
         if kill_at:
             child.join()
             assert child.exitcode == -signal.SIGKILL
-            assert newest(folder) == kill_at // 10 * 10
+            assert newest(folder) == kill_at // 30 * 30
     found = done.get(timeout=120)
     child.join()
-    want = train_many(recording(), few(), steps=240, batch=64, seed=3)
+    want = train_many(recording(), few(), steps=120, batch=64, seed=3)
     assert found == {name: basis.fingerprint for name, basis in want.items()}
 
 

@@ -6,6 +6,7 @@ from tests.trace.graph_world import WIDTH, WORDS, coders, network, prompt
 
 import microtome as mt
 from microtome.errors import ShapeError, SiteError, UsageError
+from microtome.rng import torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.basis import Identity, Linear
 from microtome.trace import (
@@ -177,11 +178,11 @@ def test_patch_free_circuits_agree_with_the_whole_graph():
 @pytest.mark.parametrize("family", ["gpt2", "plain"])
 def test_attention_score_pairs_equal_the_score(family):
     subject, ids = network(family), prompt()
-    bases = [Linear(f"blocks.0.{p}", torch.randn(WIDTH, WIDTH)) for p in ("attn.out", "mlp.out")]
+    bases = [Linear(f"blocks.0.{p}", torch.randn(WIDTH, WIDTH, generator=torch_rng(0, p))) for p in ("attn.out", "mlp.out")]
     found = attention_score(subject, ids, bases, block=2, head=1, query=6, key=2)
     run = subject.run(ids[None], record=["blocks.2.attn.q", "blocks.2.attn.k"])
     wanted = run["blocks.2.attn.q"][0, 6, 1] @ run["blocks.2.attn.k"][0, 2, 1] / (WIDTH // 4) ** 0.5
-    assert abs(float(found.weight.sum()) - float(wanted)) < 1e-4 * max(1.0, abs(float(wanted)))
+    assert abs(float(found.weight.sum()) - float(wanted)) < 1e-4 * max(1.0, float(found.weight.abs().max()))
     assert len(found.table(5)) == 5
     with pytest.raises(UsageError, match="positions"):
         attention_score(subject, ids, bases, block=2, head=1, query=2, key=6)
@@ -206,6 +207,13 @@ def test_discrete_sae_circuits_equal_a_count_by_hand():
         both = [{(int(c[s]), int(c[t])) for c in half} for half in (codes[:8], codes[8:])]
         assert w == len(both[0] - both[1])
         assert int(graph.layer[s]) < int(graph.layer[t])
+    mixed = []
+    for swaps in range(256):  # every way in which the kinds of eight pairs can change places
+        swap = torch.tensor([swaps >> i & 1 for i in range(8)], dtype=torch.bool)[:, None]
+        a, b = torch.where(swap, codes[8:], codes[:8]), torch.where(swap, codes[:8], codes[8:])
+        mixed.append([len({*a[:, h].tolist()} - {*b[:, h].tolist()}) for h in range(12)])
+    beyond = discrete_sae_circuits(subject, task, basis, excess=True).effect
+    assert torch.allclose(beyond, graph.effect - torch.tensor(mixed, dtype=torch.float32).mean(0), atol=1e-5)
     with pytest.raises(ShapeError, match="head_outputs"):
         discrete_sae_circuits(subject, task, Identity("heads", 5))
     with pytest.raises(UsageError, match="edges"):

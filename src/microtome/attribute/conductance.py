@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
@@ -19,7 +18,7 @@ from microtome.method import Paper, method
     gives="Attribution",
     stochastic=False,
     cost="`steps` + 2 forwards and backwards, in chunks of bounded memory",
-    claim="Neurons with high conductance for relevant pairs carry the ranking: pruning them hurts more than pruning random ones.",
+    claim="Neurons with high conductance carry the ranking: pruning them hurts more than pruning random ones.",
     notion="post-hoc",
     serves="causality",
     cannot_claim="That one neuron matters alone: shares of neurons that act together are split along one path.",
@@ -72,6 +71,7 @@ def conductance(
 
     Examples
     --------
+    >>> import torch
     >>> from microtome.stimuli.task import Task
     >>> from microtome.subject.subject import Subject
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))

@@ -35,14 +35,23 @@ class Ends:
     baseline: Any
 
     def attribution(
-        self, values: Tensor, method: str, evaluations: int, *, site: str = "", reference: Tensor | None = None, **settings: Any
+        self,
+        values: Tensor,
+        method: str,
+        evaluations: int,
+        *,
+        site: str = "",
+        axes: tuple[str, ...] = (),
+        reference: Tensor | None = None,
+        **settings: Any,
     ) -> Attribution:
-        """An attribution at `site` (default: where the path is) of the metric between the ends."""
+        """An attribution at `site` (default: where the path is), whose values may have some of its axes only."""
         name = site or self.site
         values = values.detach().cpu()
+        like = self.end if axes else values
         return Attribution(
-            values, self.subject.site(name).axes_of(values), name, method, self.output, reference, evaluations,
-            position_mask(self.subject, self.bound.inputs, name, values), token_texts(self.subject, self.bound.inputs),
+            values, axes or self.subject.site(name).axes_of(values), name, method, self.output, reference, evaluations,
+            position_mask(self.subject, self.bound.inputs, name, like), token_texts(self.subject, self.bound.inputs),
             self.subject.fingerprint(), self.task.fingerprint(),
             {"metric": self.bound.metric.name, "baseline": named(self.baseline), **settings},
         )  # fmt: skip

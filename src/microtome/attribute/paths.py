@@ -38,7 +38,7 @@ class Chunk:
     output : Tensor[k, n]
         The metric at each point.
     grads, values : dict of site to Tensor[k, n, ...]
-        d metric / d site, and the site itself.
+        d metric / d site, and the site itself. A metric with several columns has them as a first axis of `grads`.
     """
 
     output: Tensor
@@ -80,8 +80,9 @@ def walk(
         k, n = len(part), len(bound.inputs)
         edits = [_set(s, torch.cat([p[s] for p in part]), None if where is None else where.get(s), k) for s in part[0]]
         output, grads, values = gradients(subject, bound.inputs.repeat(k), names, bound.metric.repeat(k), edits)
-        split = lambda d: {s: d[s].view(k, n, *d[s].shape[1:]) for s in names}  # noqa: E731
-        return Chunk(output.view(k, n), split(grads), split(values))
+        shape = {s: (k, n, *values[s].shape[1:]) for s in names}
+        slopes = {s: grads[s].view(*grads[s].shape[: grads[s].ndim - values[s].ndim], *shape[s]) for s in names}
+        return Chunk(output.view(k, n, *output.shape[1:]), slopes, {s: values[s].view(shape[s]) for s in names})
 
     while part := list(islice(rest, room)):
         chunks, room = shrink_on_oom(at, part, room)

@@ -1,6 +1,9 @@
 """Find coordinates: sparse autoencoders, factorisations, and the nulls they must beat."""
 
 from microtome.decompose.batch_topk_sae import BatchTopK, batch_topk_sae
+from microtome.decompose.circle import circle_basis
+from microtome.decompose.clusters import cluster_plane
+from microtome.decompose.compare import Comparison, compare
 from microtome.decompose.cross_layer import CrossLayerTranscoder
 from microtome.decompose.cross_layer_transcoder import cross_layer_transcoder
 from microtome.decompose.crosscoder import crosscoder
@@ -24,6 +27,7 @@ from microtome.decompose.lib import interaction_stack, lib
 from microtome.decompose.many import train_many
 from microtome.decompose.matryoshka_sae import matryoshka_sae
 from microtome.decompose.mp_sae import mp_sae
+from microtome.decompose.multi_dim_features import multi_dim_features
 from microtome.decompose.nmf import NonNegativeParts, nmf
 from microtome.decompose.p_annealed_sae import p_annealed_sae
 from microtome.decompose.pca import pca
@@ -45,6 +49,7 @@ from microtome.decompose.transcoding import Crosscoder, Transcoder
 __all__ = [
     "BatchTopK",
     "Centres",
+    "Comparison",
     "CrossLayerTranscoder",
     "Crosscoder",
     "JumpReLU",
@@ -58,6 +63,9 @@ __all__ = [
     "TopK",
     "Transcoder",
     "batch_topk_sae",
+    "circle_basis",
+    "cluster_plane",
+    "compare",
     "cross_layer_transcoder",
     "crosscoder",
     "csae",
@@ -80,6 +88,7 @@ __all__ = [
     "load_sparsify",
     "matryoshka_sae",
     "mp_sae",
+    "multi_dim_features",
     "nmf",
     "p_annealed_sae",
     "pca",

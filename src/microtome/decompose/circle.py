@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from microtome.decompose.clusters import principal
+from microtome.decompose.data import one_site
+from microtome.decompose.irreducible import MIN_ROWS, scaled
 from microtome.errors import Degenerate, ShapeError, UsageError
 from microtome.subject.basis import Linear
 
@@ -46,6 +48,7 @@ def circle_basis(recording: Any, values: Any, *, period: int, components: int = 
     Null: a circle can be fitted to any means once there are as many components as values: judge it by a patch, against
     a random plane.
     """
+    site, subject = one_site(recording)
     x = recording.matrix().double()
     v = torch.as_tensor(np.asarray(values)).to(x.device)
     if v.shape != (len(x),):
@@ -64,8 +67,7 @@ def circle_basis(recording: Any, values: Any, *, period: int, components: int = 
     target = torch.stack([angle.cos(), angle.sin()], 1)
     readout = torch.linalg.lstsq(scores, target - target.mean(0)).solution  # [components, 2]
     encoder = (axes.T @ readout).to(recording.matrix().dtype)
-    subject = str(recording.provenance.get("subject", "")) if isinstance(recording.provenance, dict) else ""
-    return Linear(recording.site, encoder, None, offset.to(encoder), name="circle", names=["cos", "sin"], subject=subject)
+    return Linear(site, encoder, None, offset.to(encoder), name="circle", names=["cos", "sin"], subject=subject)
 
 
 def circular_agreement(cloud: Tensor, values: Any, *, period: int) -> float:
@@ -88,9 +90,7 @@ def circular_agreement(cloud: Tensor, values: Any, *, period: int) -> float:
     >>> circular_agreement(torch.stack([(v * 2 * math.pi / 7).cos(), -(v * 2 * math.pi / 7).sin()], 1), v, period=7)
     1.0
     """
-    from microtome.decompose.irreducible import scaled
-
-    y = scaled(cloud) if len(cloud) >= 20 else cloud.double().numpy() - cloud.double().numpy().mean(0)
+    y = scaled(cloud) if len(cloud) >= MIN_ROWS else (cloud - cloud.mean(0)).double().cpu().numpy()
     angle = np.arctan2(y[:, 1], y[:, 0])
     phase = 2 * math.pi * np.asarray(values) / period
     if phase.shape != angle.shape:

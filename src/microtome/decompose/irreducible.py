@@ -6,7 +6,6 @@ Both search a grid over angle (and offset) exactly, without gradients, so neithe
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from microtome.errors import Degenerate, NonFinite, ShapeError, UsageError
@@ -17,10 +16,12 @@ BINS, ANGLES, OFFSETS, PERMUTATIONS = 10, 36, 200, 5
 MIN_ROWS = 20
 
 
-def separability(cloud: Tensor, *, bins: int = BINS, angles: int = ANGLES, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+def separability(
+    cloud: Tensor, *, bins: int = BINS, angles: int = ANGLES, permutations: int = PERMUTATIONS, seed: int = 0
+) -> float:
     """Bits that two coordinates share in the rotation where they share least: 0 when the cloud is two independent features.
 
-    ``S = min over theta of I(R_theta y)_1; (R_theta y)_2)``, by histograms of `bins` x `bins`; a quarter turn holds all
+    ``S = min over theta of I((R_theta y)_1; (R_theta y)_2)``, by histograms of `bins` x `bins`; a quarter turn holds all
     rotations. What a histogram shares by chance (about ``(bins - 1)^2 / (2 n ln 2)`` bits) is measured by permuting one
     coordinate, and subtracted.
 
@@ -43,6 +44,7 @@ def separability(cloud: Tensor, *, bins: int = BINS, angles: int = ANGLES, permu
 
     Examples
     --------
+    >>> import torch
     >>> g = torch.Generator().manual_seed(0)
     >>> angle = 2 * math.pi * torch.rand(3000, generator=g)
     >>> separability(torch.stack([angle.cos(), angle.sin()], 1)) > 0.5
@@ -87,6 +89,7 @@ def mixture_index(cloud: Tensor, *, width: float = 0.1, angles: int = 2 * ANGLES
 
     Examples
     --------
+    >>> import torch
     >>> rays = torch.zeros(100, 2)
     >>> rays[:50, 0] = rays[50:, 1] = torch.linspace(0.1, 1, 50)
     >>> mixture_index(rays) >= 0.5

@@ -1,5 +1,6 @@
 """Hierarchical equality: do the first two vectors agree just as the last two do? (Geiger et al. 2023)"""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from microtome.rng import torch_rng
@@ -23,29 +24,34 @@ def equality_model() -> CausalModel:
     )  # fmt: skip
 
 
-def equality_vectors(settings: list[Setting], seed: int = 0, *, low: float = -1.0, high: float = 1.0) -> "Tensor":
-    """One row of four vectors [n, 16] for each setting; the vectors are drawn anew, uniform in [low, high]."""
+def equality_vectors(
+    settings: list[Setting], seed: int = 0, *, low: float = -1.0, high: float = 1.0, size: int = SIZE
+) -> "Tensor":
+    """One row of four vectors [n, 4 * size] for each setting; the vectors are drawn anew, uniform in [low, high]."""
     import torch
 
-    drawn = torch.rand(len(settings), 2, 2, SIZE, generator=torch_rng(seed, "equality")) * (high - low) + low
+    drawn = torch.rand(len(settings), 2, 2, size, generator=torch_rng(seed, "equality")) * (high - low) + low
     which = torch.tensor([[[s["a"], s["b"]], [s["c"], s["d"]]] for s in settings]).reshape(len(settings), 2, 2)
-    return drawn.gather(2, which[..., None].expand(-1, -1, -1, SIZE)).flatten(1)
+    return drawn.gather(2, which[..., None].expand(-1, -1, -1, size)).flatten(1)
 
 
-def equality_examples(n: int, seed: int = 0, *, low: float = -1.0, high: float = 1.0) -> "tuple[Tensor, Tensor]":
-    """Inputs [n, 16] and labels [n] (1 = the pairs agree); both labels are equally likely."""
+def equality_examples(
+    n: int, seed: int = 0, *, low: float = -1.0, high: float = 1.0, size: int = SIZE
+) -> "tuple[Tensor, Tensor]":
+    """Inputs [n, 4 * size] and labels [n] (1 = the pairs agree); both labels are equally likely."""
     import torch
 
     generator = torch_rng(seed, "equality examples")
-    drawn = torch.rand(n, 2, 2, SIZE, generator=generator) * (high - low) + low
+    drawn = torch.rand(n, 2, 2, size, generator=generator) * (high - low) + low
     equal = torch.rand(n, 2, generator=generator) < 0.5
     drawn[:, :, 1] = torch.where(equal[..., None], drawn[:, :, 0], drawn[:, :, 1])
     return drawn.flatten(1), (equal[:, 0] == equal[:, 1]).long()
 
 
-def equality_pairs(n: int, seed: int = 0, variables: "tuple | None" = None) -> Interchanges:
+def equality_pairs(n: int, seed: int = 0, variables: "tuple | None" = None, *, size: int = SIZE) -> Interchanges:
     """Balanced interchanges of `left`, `right` and both (or of `variables`) on fresh vectors."""
-    return interchanges(equality_model(), n, equality_vectors, lambda s: int(s["same"]), variables=variables,
+    render = partial(equality_vectors, size=size)
+    return interchanges(equality_model(), n, render, lambda s: int(s["same"]), variables=variables,
                         name="hierarchical equality", seed=seed)  # fmt: skip
 
 

@@ -28,7 +28,8 @@ def gradients(
     """Values [n] of the metric, d value / d site for each site, and the values of these sites and of those in `seen`.
 
     The gradient at a site is taken of the sum over examples, which is each example's own gradient because examples do not
-    mix (in eval mode). Parameters receive no gradient; their flags come back as they were.
+    mix (in eval mode). Parameters receive no gradient; their flags come back as they were. A metric that gives [n, columns]
+    has gradients [columns, n, ...].
     """
     edits = bind_edits(subject, inputs, edits)
     counts = [Count() for _ in edits]
@@ -68,10 +69,19 @@ def gradients(
             missing = [s.name for s in chosen if s.name not in leaves]
             if missing:
                 raise SiteError(f"{', '.join(missing)} never fired during the run.")
-            grads = torch.autograd.grad(values.sum(), [leaves[s.name] for s in chosen], allow_unused=True)
+            grads = _each(values, [leaves[s.name] for s in chosen])
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
     refuse_idle(edits, counts)
-    filled = {s.name: torch.zeros_like(leaves[s.name]) if g is None else g for s, g in zip(chosen, grads)}
-    return values.detach(), filled, {k: v.detach() for k, v in leaves.items()}
+    return values.detach(), dict(zip((s.name for s in chosen), grads)), {k: v.detach() for k, v in leaves.items()}
+
+
+def _each(values: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """d sum(values) / d leaf; of each column of values [n, columns] in turn, stacked."""
+    if values.ndim == 1:
+        grads = torch.autograd.grad(values.sum(), leaves, allow_unused=True)
+        return [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, grads)]
+    columns = values.sum(0)
+    rows = [torch.autograd.grad(c, leaves, retain_graph=True, allow_unused=True) for c in columns]
+    return [torch.stack([torch.zeros_like(leaf) if g is None else g for g in part]) for leaf, part in zip(leaves, zip(*rows))]

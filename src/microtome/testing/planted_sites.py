@@ -59,4 +59,4 @@ def refusals(method: Method) -> list[Refusal]:
 def strangers(method: Method) -> list[Refusal]:
     """A fitted basis takes no tensor of another width."""
     wider = torch.zeros(2, 2 * WIDTH + 1)
-    return [Refusal("a tensor of another width", {}, ShapeError, str(WIDTH), lambda basis: basis.encode(wider))]
+    return [Refusal("a tensor of another width", {}, ShapeError, f"{WIDTH}|{2 * WIDTH}", lambda basis: basis.encode(wider))]

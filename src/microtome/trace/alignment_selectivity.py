@@ -92,7 +92,7 @@ class Selectivity:
     notion="post-hoc",
     serves="causality",
     cannot_claim="That a selective alignment is the only algorithm that fits.",
-    tiny={"twins": 2, "random": 9},
+    tiny={"twins": 1, "random": 5},
 )  # fmt: skip
 def alignment_selectivity(
     subject: Any, pairs: Any, *, site: str, fit: Callable[..., Aligned] = das, wrong: Any = None, twins: int = 3,

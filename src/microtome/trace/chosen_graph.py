@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from microtome.subject.edit import Edit
+from microtome.subject.edit import Edit, replace_with
 from microtome.subject.inputs import Inputs
 from microtome.trace.attribution_graph import KINDS, AttributionGraph
 from microtome.trace.build_graph import Growing
-from microtome.trace.frozen import Frozen, frozen
+from microtome.trace.frozen import Frozen, flat, frozen
 from microtome.trace.graph_targets import Explained
 from microtome.trace.stations import Station, stations
 
@@ -53,7 +54,10 @@ def chosen_graph(
 def keep_only(
     subject: Any, prompt: Inputs, bases: "Iterable[Basis]", graph: AttributionGraph, nodes: Tensor | None = None
 ) -> list[Edit]:
-    """Edits that set every coordinate outside the graph to 0 at every position; errors stay as they are.
+    """Edits that set every coordinate outside the graph to 0 at every position; errors are leaves, as they were.
+
+    What a basis writes becomes ``sum_kept z_i W_dec[i] + b_dec + error``: coordinates z of what the edited run gives it to
+    read, the error of the unedited one. With all coordinates kept nothing changes.
 
     Parameters
     ----------
@@ -69,11 +73,39 @@ def keep_only(
     places = stations(subject, bases)
     inside = graph.kind == KINDS.index("feature")
     inside = inside if nodes is None else inside & nodes
+    sites = {s.reads for s in places} | {w.site for s in places for w in s.writers}
+    clean = subject.run(prompt, record=sorted(sites), logits="none")
+    seen: dict[str, Tensor] = {}
+    masks: dict[str, Tensor] = {}
     edits = []
     for station in places:
         number = graph.places.index(station.name) if station.name in graph.places else -2
         here = inside & (graph.place == number)
         mask = torch.zeros(1, prompt.main.shape[1], station.basis.dim)
         mask[0, graph.position[here], graph.index[here]] = 1.0
-        edits.append(Edit(station.writers[0].site, "scale", mask, basis=station.basis))
+        masks[station.reads] = mask
+        edits.append(replace_with(station.reads, partial(_look, seen, station.reads)))
+    for site in dict.fromkeys(w.site for s in places for w in s.writers):
+        edits.append(replace_with(site, partial(_rewrite, places, site, masks, clean, seen)))
     return edits
+
+
+def _look(seen: dict[str, Tensor], site: str, value: Tensor) -> Tensor:
+    seen[site] = value
+    return value
+
+
+def _rewrite(
+    places: list[Station], site: str, masks: dict[str, Tensor], clean: Any, seen: dict[str, Tensor], value: Tensor
+) -> Tensor:
+    """The site's clean value, with what its stations brought replaced by what their kept coordinates bring now."""
+    out = flat(clean[site])
+    for station in places:
+        for i, writer in enumerate(station.writers):
+            if writer.site == site:
+                was, now = flat(clean[station.reads]), flat(seen[station.reads])
+                change = station.basis.encode(now) * masks[station.reads].to(now) - station.basis.encode(was)
+                out = out + change @ writer.table.to(out)
+                if station.skip is not None and i == 0:
+                    out = out + (now - was) @ station.skip.to(out)
+    return out.view_as(value)

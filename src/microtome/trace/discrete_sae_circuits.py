@@ -55,7 +55,7 @@ def head_outputs(subject: Any, task: Any) -> "Recording":
     cannot_claim="That a head or an edge is a cause: codes only co-occur with solvable prompts.",
 )  # fmt: skip
 def discrete_sae_circuits(
-    subject: Any, task: Any, basis: "Basis", *, normalise: bool = False, edges: int | None = None
+    subject: Any, task: Any, basis: "Basis", *, normalise: bool = False, excess: bool = False, edges: int | None = None
 ) -> AttributionGraph:
     """Score heads and pairs of heads by the discrete codes that occur with clean prompts and never with corrupt ones.
 
@@ -73,6 +73,9 @@ def discrete_sae_circuits(
         Of `head_outputs`. Paper: ReLU, 200 features, 500 epochs, penalty 0.02, on ten prompts.
     normalise : bool, default False
         Divide a head's score by its number of codes.
+    excess : bool, default False
+        Take off first what a head's codes score on average when clean and corrupt of each pair change places at random:
+        ``2^-k`` for each code on one side only of its k pairs. Without it, heads score by how much their codes vary.
     edges : int, optional
         Pairs of heads kept, largest first; default: half of the square of the number of heads.
 
@@ -94,7 +97,8 @@ def discrete_sae_circuits(
 
     Notes
     -----
-    Null: with clean and corrupt prompts shuffled, scores of heads inside and outside the circuit do not differ.
+    Null: with clean and corrupt prompts shuffled, heads that differ between them still score (half as high, as a rule): a head
+    outside the circuit whose codes are constant stands below them all the same. `excess` brings the mean there to 0.
     Misleads when prompts differ in more than the task: any head that sees the difference scores. Scores are small counts
     with many ties. Edges are co-occurrence, not cause.
 
@@ -124,7 +128,7 @@ def discrete_sae_circuits(
         )
     codes = discrete(basis, outputs)
     n, heads = len(bound), codes.shape[1]
-    score = torch.tensor([_own(codes[:n, h], codes[n:, h], normalise) for h in range(heads)])
+    score = torch.tensor([_own(codes[:n, h], codes[n:, h], normalise, excess) for h in range(heads)])
     places = _heads(subject)
     pairs = [(p, q) for p, q in combinations(range(heads), 2) if places[p][0] < places[q][0]]
     weight = torch.tensor([float(len(_pairs(codes[:n], p, q) - _pairs(codes[n:], p, q))) for p, q in pairs])
@@ -147,10 +151,13 @@ def discrete(basis: "Basis", outputs: Tensor) -> Tensor:
     return torch.where((h > 0).any(-1), h.argmax(-1), h.shape[-1])
 
 
-def _own(clean: Tensor, corrupt: Tensor, normalise: bool) -> float:
-    seen = set(clean.tolist())
-    own = len(seen - set(corrupt.tolist()))
-    return own / len(seen | set(corrupt.tolist())) if normalise else float(own)
+def _own(clean: Tensor, corrupt: Tensor, normalise: bool, excess: bool) -> float:
+    here, there = clean.tolist(), corrupt.tolist()
+    own, seen = float(len({*here} - {*there})), {*here, *there}
+    if excess:
+        both = {a for a, b in zip(here, there) if a == b}
+        own -= sum(2.0 ** -(here.count(c) + there.count(c)) for c in seen - both)
+    return own / len(seen) if normalise else own
 
 
 def _pairs(codes: Tensor, p: int, q: int) -> set[tuple[int, int]]:

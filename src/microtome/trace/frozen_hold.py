@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from microtome.subject.architecture import Trunk
 from microtome.subject.hooks import first_tensor, with_tensor
-from microtome.trace.frozen_norm import frozen_norm
+from microtome.trace.norms import norm_of
 
 #: Sites whose module is affine: its constant is carried by the block's `one`.
 AFFINE = ("attn.q", "attn.k", "attn.v", "attn.z", "mlp.pre", "mlp.up", "mlp.hidden")
@@ -62,8 +62,7 @@ def _affine(one: Tensor, module: nn.Module, args: tuple, output: Any) -> Any:
 def _norm(one: Tensor, width: int, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
     if output.shape[-1] != width:
         return None
-    held = frozen_norm(module, width, output.detach())
-    return None if held is None else held(args[0], output, one)
+    return norm_of(module, width).held(args[0], one)
 
 
 def held_gates(trunk: Trunk, written: set[str], one: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor | None]]]:

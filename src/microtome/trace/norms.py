@@ -1,4 +1,4 @@
-"""Norms in closed form: what they do to a small change of the stream, and what they hand back of a gradient.
+"""Norms in closed form: what they do to a small change of the stream, and what they pass on while their spread is held.
 
 A norm is ``y = w * (x - m) / s + b`` with ``m`` the mean of x (LayerNorm) or 0 (RMSNorm) and ``s`` its spread, one of each
 for a token. With ``w`` folded into what reads ``y``, and that centred where the norm centres, only ``s`` is left to apply.
@@ -48,6 +48,10 @@ class Norm:
         rows = weight * self.weight
         return rows - rows.mean(-1, keepdim=True) if self.centred else rows
 
+    def held(self, x: Tensor, one: Tensor) -> Tensor:
+        """The norm with its spread held: affine in x, its constant carried by `one` (a scalar of value 1)."""
+        return self.weight * self.unit(x, self.spread(x.detach())) + self.bias * one
+
     def __call__(self, x: Tensor) -> Tensor:
         """The norm itself."""
         return self.weight * self.unit(x, self.spread(x)) + self.bias
@@ -55,7 +59,7 @@ class Norm:
 
 @torch.no_grad()
 def norm_of(module: nn.Module, width: int) -> Norm:
-    """The closed form of a norm module, checked on random vectors.
+    """The closed form of a norm module, checked on random vectors; its hooks stay out of it.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def norm_of(module: nn.Module, width: int) -> Norm:
     like = stored if isinstance(stored, Tensor) else torch.zeros(())
     draw = torch.randn(3, width, generator=torch_rng(0, "norm")) + 0.5
     probe = (draw * torch.tensor([30.0, 1.0, 0.1])[:, None]).to(like.device, like.dtype)
-    found, bias = module(probe).double(), module(torch.zeros_like(probe[:1]))[0].double()
+    found, bias = module.forward(probe).double(), module.forward(torch.zeros_like(probe[:1]))[0].double()
     eps = next((float(v) for v in (getattr(module, n, None) for n in ("eps", "variance_epsilon")) if v is not None), 0.0)
     rough = 1e-3 if like.dtype in (torch.float32, torch.float64) else 5e-2
     for centred in (True, False):
@@ -78,6 +82,6 @@ def norm_of(module: nn.Module, width: int) -> Norm:
         if torch.allclose(guess(probe.double()), found, rtol=rough, atol=rough):
             return Norm(weight.to(like.dtype), bias.to(like.dtype), centred, eps)
     raise SiteError(
-        f"{type(module).__name__} is neither a LayerNorm nor an RMSNorm, so what edges carry through it is not known. "
+        f"{type(module).__name__} is neither a LayerNorm nor an RMSNorm, so what it passes on is not known. "
         "Patch nodes instead: activation_patching."
     )

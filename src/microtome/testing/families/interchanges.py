@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,6 +38,10 @@ def interchange_world(method: Method, seed: int, *, structured: bool = True) -> 
         one = (eye[:, :1] - eye[:, 1:2]) / 2**0.5
         given |= {"pairs": planted_pairs(planted, seed, only=2), "readout": torch.eye(D_MODEL)}
         given["basis"] = AlignedLinear(site, one, {"key": [0]}, **about)
+    if method.key == "alignment_selectivity":  # several fits for each call: short ones
+        from microtome.trace.das import das
+
+        given["fit"] = partial(das, size=KEYS, position=planted.position, steps=40, batch=32, lr=0.08)
     if "inputs" in inspect.signature(method.function).parameters:  # type: ignore[arg-type]
         inputs = pairs.base[:12]
         keys = inputs[:, planted.position]

@@ -13,23 +13,30 @@ from microtome.trace.alignment.maps import AlignmentMap, blocks_of, spread
 def encode(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
     """``y1 = x1 + F(x2)``, ``y2 = x2 + G(y1)``, block by block, on centred and scaled values."""
     x1, x2 = ((x - tensors["centre"].to(x)) / tensors["scale"].to(x)).chunk(2, -1)
-    for block in range(len(tensors["inner"])):
-        x1 = x1 + _branch(tensors, block, 0, x2)
-        x2 = x2 + _branch(tensors, block, 1, x1)
+    for f, g in _blocks(tensors, x):
+        x1 = x1 + _branch(f, x2)
+        x2 = x2 + _branch(g, x1)
     return torch.cat([x1, x2], -1)
 
 
 def decode(tensors: dict[str, Tensor], z: Tensor) -> Tensor:
     """The inverse: ``x2 = y2 - G(y1)``, ``x1 = y1 - F(x2)``."""
     x1, x2 = z.chunk(2, -1)
-    for block in reversed(range(len(tensors["inner"]))):
-        x2 = x2 - _branch(tensors, block, 1, x1)
-        x1 = x1 - _branch(tensors, block, 0, x2)
+    for f, g in reversed(_blocks(tensors, z)):
+        x2 = x2 - _branch(g, x1)
+        x1 = x1 - _branch(f, x2)
     return torch.cat([x1, x2], -1) * tensors["scale"].to(z) + tensors["centre"].to(z)
 
 
-def _branch(tensors: dict[str, Tensor], block: int, which: int, x: Tensor) -> Tensor:
-    inner, bias, outer = (tensors[name][block, which].to(x) for name in ("inner", "bias", "outer"))
+def _blocks(tensors: dict[str, Tensor], like: Tensor) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Weights of F and G of each block, taken apart once: a selection apiece would cost a gradient of full size each."""
+    parts = [tensors[name].to(like).flatten(0, 1).unbind(0) for name in ("inner", "bias", "outer")]
+    branches = [list(branch) for branch in zip(*parts)]
+    return list(zip(branches[::2], branches[1::2]))
+
+
+def _branch(weights: list[Tensor], x: Tensor) -> Tensor:
+    inner, bias, outer = weights
     return torch.addmm(bias, x.reshape(-1, x.shape[-1]), inner).relu().mm(outer).reshape(x.shape)
 
 
