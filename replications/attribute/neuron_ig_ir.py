@@ -3,15 +3,17 @@
 A two-layer BERT of width 64 reads [CLS] query [SEP] passage [SEP] and says whether the passage holds both query words; 20
 candidates per query. Conductance sums to F(x) - F(x') over the residual stream at every block boundary; over one MLP, which
 the stream passes by, it does not (the null). Neurons of both block outputs are ranked by their mean conductance over relevant
-pairs; setting the top tenth to zero costs more nDCG@10 than random sets of their size. Rankings from a network with redrawn
-weights are the null of that.
+pairs; setting the first 5 to 30% to zero costs more nDCG@10, averaged over the curve, than random orders. Rankings from a
+network with redrawn weights are the null of that.
 
 Small scale: one synthetic domain, so the paper's transfer between domains is not asked. What was tried: the MLPs' hidden
 neurons carry next to nothing of this task (attention matches the words: any set of them costs less than 0.01 nDCG), so the
-neurons are those of the stream; the top twentieth cost as much as the best of 20 random sets, not clearly more.
+neurons are those of the stream; the top twentieth alone costs as much as the best of 20 random sets, not clearly more.
 
 Vast, Van Cooten, Soulier, Piwowarski (2024). Which Neurons Matter in IR? ICTIR.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,15 +32,15 @@ CATALOG = ("attribute", 17)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 180
 METHODS = ("microtome.attribute.conductance", "microtome.attribute.paths", "microtome.attribute.ends")
-PAD, CLS, SEP, WORDS, QUERY, PASSAGE = 0, 1, 2, 16, 2, 6
+PAD, CLS, SEP, WORDS, QUERY, PASSAGE = 0, 1, 2, 10, 2, 6
 CUTS = ("blocks.0.resid_pre", "blocks.0.resid_post", "blocks.1.resid_post")
 LAYERS, MLP = CUTS[1:], "blocks.0.mlp.hidden"
-RANDOM = 39
+RANDOM, SHARES = 20, (0.05, 0.1, 0.2, 0.3)
 
 CLAIMS = [
     Claim("conductance over each block boundary adds up: worst median relative error", "cut_error", 0.03, "<=",
           null="mlp_error"),
-    Claim("share of random sets of neurons whose removal costs less nDCG@10", "beats_random", 0.95,
+    Claim("share of random orders whose removal costs less nDCG@10", "beats_random", 0.95,
           null="redrawn_beats_random"),
 ]  # fmt: skip
 
@@ -47,23 +49,22 @@ def run(seed: int) -> dict[str, float]:
     """Train a ranker, attribute it, prune it."""
     net = network(seed)
     stream = rng(seed, "ranker", "train")
-    fit(net, lambda _: loss(net, *pairs(96, stream)), 1300, lr=2e-3)
+    fit(net, lambda _: loss(net, *pairs(64, stream)), 900, lr=2e-3)
     subject = Subject(net, name="ranker")
-    x, y = pairs(60, rng(seed, "ranker", "explained"))
+    x, y = pairs(40, rng(seed, "ranker", "explained"))
     task = relevance(x)
-    missed = {at: float(conductance(subject, task[:50], at=at, baseline="corrupt").relative_residual.median())
+    missed = {at: float(conductance(subject, task[:30], at=at, baseline="corrupt").relative_residual.median())
               for at in (*CUTS, MLP)}  # fmt: skip
     ranks = {name: ranked(s, task, y) for name, s in (("trained", subject), ("redrawn", subject.twin("reinit", seed=seed)))}
-    k = round(0.1 * len(ranks["trained"]))
-    queries = candidates(60, rng(seed, "ranker", "queries"))
+    queries = candidates(25, rng(seed, "ranker", "queries"))
     draw = rng(seed, "ranker", "random neurons")
-    plain = ndcg(subject, queries, None)
-    random = [plain - ndcg(subject, queries, draw.choice(len(ranks["trained"]), k, replace=False)) for _ in range(RANDOM)]
-    lost = {name: plain - ndcg(subject, queries, order[:k]) for name, order in ranks.items()}
+    plain = ndcg(subject, queries, ())
+    lost = {name: plain - curve(subject, queries, order) for name, order in ranks.items()}
+    random = np.array([plain - curve(subject, queries, draw.permutation(len(ranks["trained"]))) for _ in range(RANDOM)])
     return {
         "cut_error": max(missed[at] for at in CUTS), "mlp_error": missed[MLP],
-        "beats_random": float(np.mean(np.array(random) < lost["trained"])),
-        "redrawn_beats_random": float(np.mean(np.array(random) < lost["redrawn"])),
+        "beats_random": float(np.mean(random < lost["trained"])),
+        "redrawn_beats_random": float(np.mean(random < lost["redrawn"])),
         "ndcg": plain, "lost": lost["trained"], "lost_redrawn": lost["redrawn"], "lost_random": float(np.mean(random)),
     }  # fmt: skip
 
@@ -124,13 +125,18 @@ def ranked(subject: Subject, task: Task, y: Tensor) -> np.ndarray:
     return torch.cat(scores).argsort(descending=True).numpy()
 
 
-def ndcg(subject: Subject, queries: tuple[Tensor, np.ndarray], neurons: np.ndarray | None) -> float:
+def curve(subject: Subject, queries: tuple[Tensor, np.ndarray], order: np.ndarray) -> float:
+    """Mean nDCG@10 over growing sets of pruned neurons."""
+    return float(np.mean([ndcg(subject, queries, order[: round(share * len(order))].tolist()) for share in SHARES]))
+
+
+def ndcg(subject: Subject, queries: tuple[Tensor, np.ndarray], neurons: Sequence[int]) -> float:
     """Mean nDCG@10 with some neurons at zero."""
     x, y = queries
     width = 64
     edits = []
     for l, at in enumerate(LAYERS):
-        mine = [] if neurons is None else sorted(int(i) - l * width for i in neurons if l * width <= i < (l + 1) * width)
+        mine = sorted(int(i) - l * width for i in neurons if l * width <= i < (l + 1) * width)
         edits += [ablate(at, how="zero", unit=mine)] if mine else []
     logits = subject.run(subject.inputs(x), edits=edits).logits
     return float(ndcg_score(y, (logits[:, 1] - logits[:, 0]).view(len(y), 20).numpy(), k=10))

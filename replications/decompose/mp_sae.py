@@ -6,6 +6,9 @@ two atoms per sample recovers the 40 directions, and better than TopK at the bes
 inference never raise its error, while TopK's rises when more latents are let in than it was trained with. Nulls: a random
 dictionary, and the fit on samples permuted unit by unit. Limits: planted data only, no vision-language embeddings.
 
+A first run (1,000 steps of 64 rows, seeds 0 to 2) left two atoms in one place on one seed, a matched cosine of 0.886; longer
+training on larger batches leaves fewer such pairs (0.93 to 1 in calibration). Reported are seeds that nobody had looked at.
+
 https://arxiv.org/abs/2506.03093
 """
 
@@ -21,12 +24,12 @@ from microtome.rng import torch_rng
 from microtome.subject.recording import Recording
 
 CATALOG = ("decompose", 27)
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.decompose.mp_sae", "microtome.decompose.pursuit", "microtome.decompose.train")
 ROWS, WIDTH, PARENTS, CHILDREN, SIBLINGS = 20_000, 64, 8, 4, 0.6
 ATOMS = PARENTS * (1 + CHILDREN)
-SETTINGS = {"latents": ATOMS, "k": 2, "steps": 1000, "batch": 64}
+SETTINGS = {"latents": ATOMS, "k": 2, "steps": 4000, "batch": 256}
 RATE, TOPK_RATES = 2e-2, (2e-3, 5e-3, 2e-2)
 
 CLAIMS = [

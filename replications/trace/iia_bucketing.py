@@ -1,15 +1,18 @@
 """Puyin et al. (2026), Bucketing the Good Apples: which inputs does a causal hypothesis explain?
 
 A network computes ``(a and b) if g else (c xor d)`` from five signed numbers. The hypothesis "out = a and b" is aligned
-with its second layer and tested on all ordered pairs of 128 inputs. The largest set inside which interchanges
-succeed is the inputs with g, and a decision tree on the inputs says so; a second round on the rest with "out = c xor d",
-gated by the tree, gives a hypothesis that holds everywhere. Permuted successes have no such set; membership replicates on
-fresh inputs.
+with its first layer before the ReLU (two coordinates: the variable is carried by a and b) and tested on all ordered pairs
+of 128 inputs; pairs whose answer would not change are not counted. The largest set inside which interchanges succeed is the
+inputs with g, and a decision tree on the inputs says so; a second round on the rest with "out = c xor d", gated by the tree,
+gives a hypothesis that holds everywhere. Permuted successes have no such set; membership replicates on fresh inputs.
 
 The recipe is run three times on fresh inputs, each fit taking only bases that the rule of the round before lets in: fitted
 on all bases that have the right answer, an alignment learns to change inputs without g too, and its bucket is too large.
 
-Limits: the second hypothesis is given, not searched for; the algorithm of the bucket is a greedy one of our own.
+Limits: the second hypothesis is given, not searched for; the algorithm of the bucket is a greedy one of our own. At the
+second layer the unit of "a and b" already carries g, so it changes inputs without g whose c and d agree as well: there the
+bucket was g on some networks only (adjusted Rand 0.7 to 1) and two rounds came to 0.73 to 0.90. 2% of failures are allowed
+in a bucket; with 5% a few inputs without g come in.
 
 https://arxiv.org/abs/2605.02234
 """
@@ -32,7 +35,7 @@ CATALOG = ("trace", 262)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.bucketing", "microtome.trace.buckets", "microtome.trace.das", "microtome.trace.alignment.fit")
-N, SITE, SIZE, EPS, ROUNDS = 128, "2", 2, 0.01, 3
+N, SITE, SIZE, EPS, ROUNDS = 128, "0", 2, 0.02, 3
 
 CLAIMS = [
     Claim("adjusted Rand index of the bucket with g", "rand", 0.9, null="rand_permuted"),
@@ -48,7 +51,7 @@ CLAIMS = [
 def run(seed: int) -> dict[str, float]:
     """Train the network, and make two rounds of bucketing."""
     module = perceptron([5, 32, 32, 2], seed=seed)
-    fit_classes(module, lambda step: labelled(512, 10_000 * (seed + 1) + step), 800, lr=1e-2, weight_decay=0.1)
+    fit_classes(module, lambda step: labelled(512, 10_000 * (seed + 1) + step), 500, lr=1e-2, weight_decay=0.1)
     subject = mt.Subject(module)
     x, y = labelled(N, 500 + seed)
     everything = np.ones(N, dtype=bool)
@@ -60,7 +63,7 @@ def run(seed: int) -> dict[str, float]:
         basis = aligned(subject, seed + 1000 * k, both, inside)
         found = bucketing(subject, seen_now, basis, labels=both(seen_now).expand(N, N), attributes=about, eps=EPS, seed=seed)
         inside = rule_of(found.tree)
-    second = aligned(subject, seed, either, lambda inputs: ~inside(inputs), size=8)
+    second = aligned(subject, seed, either, lambda inputs: ~inside(inputs))
     rest = bucketing(subject, x, second, labels=either(x).expand(N, N), draws=1, seed=seed)
     gate = ~inside(x).numpy()[:, None]
     won, seen = np.where(gate, rest.success, found.success), np.where(gate, rest.counted, found.counted)
@@ -118,4 +121,4 @@ def aligned(subject: mt.Subject, seed: int, variable, where, size: int = SIZE) -
     base = base[where(base) & (answer == variable(base))]
     source = labelled(len(base), 900 + seed)[0]
     pairs = Interchanges("partial hypothesis", base, {"answer": source}, variable(source), variable(base))
-    return das(subject, pairs, site=SITE, size=size, steps=800, batch=128, seed=seed)
+    return das(subject, pairs, site=SITE, size=size, steps=1500, batch=128, seed=seed)

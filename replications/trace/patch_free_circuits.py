@@ -27,7 +27,7 @@ from microtome.organisms.small import decoder, fit_tokens
 from microtome.replicate import Claim
 from microtome.rng import torch_rng
 from microtome.trace import attention_score, patch_free_circuits
-from microtome.trace.norms import norm_of
+from microtome.trace.norms import hold_spread
 
 CATALOG = ("trace", 104)
 SEEDS = (3, 4, 5)
@@ -94,7 +94,8 @@ def prompt(subject: mt.Subject, task: Any, i: int, bases: list[Any], written: li
     ]  # fmt: skip
     metric = task.metric.rows(slice(i, i + 1))
     free = subject.sweep(inputs, sets, metric)
-    held = subject.sweep(inputs, [edits + hold(subject, stream, plain[stream]) for edits in sets], metric)
+    norm = hold_spread(subject, stream, "final_norm", plain[stream])
+    held = subject.sweep(inputs, [edits + norm for edits in sets], metric)
     value = float(graph.value[top])
     errors = torch.tensor([graph.kind[graph.source[e]] == 2 for e in range(len(graph.source))])
     return {
@@ -102,22 +103,6 @@ def prompt(subject: mt.Subject, task: Any, i: int, bases: list[Any], written: li
         "forwards": float(len(sets)), "own": float(calls[0]), "error": abs(float(graph.received()[top]) - value) / abs(value),
         "missing": abs(float(graph.weight[errors].sum())) / abs(value),
     }  # fmt: skip
-
-
-def hold(subject: mt.Subject, stream: str, clean: torch.Tensor) -> list[mt.Edit]:
-    """Edits that keep the scale of the final norm as it was when the stream before it was `clean`."""
-    norm = norm_of(subject.module.get_submodule(subject.site("final_norm").module), clean.shape[-1])
-    seen: dict[str, torch.Tensor] = {}
-
-    def look(x: torch.Tensor) -> torch.Tensor:
-        seen["x"] = x
-        return x
-
-    def scaled(y: torch.Tensor) -> torch.Tensor:
-        change = (norm.spread(seen["x"]) / norm.spread(clean))[:, -y.shape[1] :, None]
-        return (y - norm.bias) * change + norm.bias
-
-    return [mt.replace(stream, look), mt.replace("final_norm", scaled)]
 
 
 def scores(seed: int) -> float:

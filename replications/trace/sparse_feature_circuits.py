@@ -1,14 +1,24 @@
 """Marks et al. (2024), Sparse Feature Circuits: features that carry a behaviour, and SHIFT.
 
 On the language organism, number agreement with a distractor: TopK autoencoders at the attention and MLP outputs of its four
-blocks. Integrated gradients rank the features of the first layer as exact interventions do, and better than one gradient
-does; a circuit of 120 features is faithful where as many neurons of the same sites are not, and random features do
+blocks. A circuit of 120 features is faithful where as many neurons of the same sites are not, and random features do
 nothing. Everything outside a circuit is set to its mean over the data; errors of the dictionaries are kept in all arms.
 With dictionaries on the stream after each block too, as in the paper, circuits of these small dictionaries must be twice
 as large for the same faithfulness (calibration), as each of them stands in the way of all that passes.
 
+Integrated gradients do not rank the features of the first layer as exact interventions do to 0.9, and not better than
+attribution patching (one gradient, at the clean input), which does. An exact intervention moves one feature and leaves the
+others; the path moves the whole dictionary at once, as in the paper's code, and passes where the answer has turned. Ranks
+on the dictionaries of the first MLP and of the embeddings showed the same order (seeds 10 and 11: 0.83 to 0.90 against 0.96
+to 0.99). On seeds 0-2 the single gradient had been taken at the middle of the path (one step of the method), where the
+paper takes it at the clean end; that was corrected, and seeds 3-5 are reported.
+
 SHIFT on a classifier whose two attributes were never apart in training: ablating the ten features of what it reads that go
 with the unwanted attribute raises the accuracy of the worst group, ten random active features do not.
+
+What was chosen by trying: the data of the classifier are the fourth design (with the first, ablation made the worst group
+worse), and the behaviour: on IOI, circuits of 120 features reached a faithfulness of 0.09 to 0.25 and of 240 at most 0.44,
+whichever sites had dictionaries (seed 10).
 
 https://arxiv.org/abs/2403.19647
 """
@@ -26,10 +36,11 @@ from microtome.organisms.small import perceptron
 from microtome.replicate import Claim
 from microtome.rng import rng, torch_rng
 from microtome.subject.basis import Identity
+from microtome.subject.gradients import gradients
 from microtome.trace import shift, sparse_feature_circuits
 
 CATALOG = ("trace", 231)
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.sparse_feature_circuits", "microtome.trace.feature_effects", "microtome.trace.feature_edges")
 DOCUMENTS, PROMPTS, SIZE, MARKED = 300, 32, 120, 10
@@ -37,7 +48,7 @@ SETTINGS = {"latents": 256, "k": 16, "steps": 300, "batch": 256, "lr": 3e-3}
 
 CLAIMS = [
     Claim("integrated gradients against exact effects, first layer (Spearman)", "ig_spearman", 0.9, null="shuffled_spearman"),
-    Claim("gain over one gradient", "ig_gain", 0.0, null="shuffled_gain"),
+    Claim("gain over one gradient at the clean input", "ig_gain", 0.0, null="shuffled_gain"),
     Claim("faithfulness of the feature circuit", "faithful", 0.8, null="faithful_random"),
     Claim("faithfulness of as many neurons, below that of features", "neuron_gap", 0.1, null="random_gap"),
     Claim("random features (faithfulness)", "faithful_random", 0.2, "<=", null="faithful"),
@@ -60,18 +71,23 @@ def run(seed: int) -> dict[str, float]:
 
 
 def ranks(subject: mt.Subject, task: Any, basis: Any, seed: int) -> dict[str, float]:
-    """Effects of the features of one dictionary: exact, integrated, and from a single gradient."""
+    """Effects of the features of one dictionary: exact, integrated, and from one gradient."""
     bound = subject.bind(task)
-    integrated, single = (effects(sparse_feature_circuits(subject, task, [basis], node_threshold=0.0, steps=n, edges=False))
+    integrated, middle = (effects(sparse_feature_circuits(subject, task, [basis], node_threshold=0.0, steps=n, edges=False))
                           for n in (10, 1))  # fmt: skip
+    clean, source = (basis.encode(subject.run(x, record=[basis.site])[basis.site]) for x in (bound.inputs, bound.corrupt))
+    slope = gradients(subject, bound.inputs, [basis.site], bound.metric)[1][basis.site] @ basis.directions.T
+    single = ((source - clean) * slope).sum(1).mean(0).detach().numpy()
     units = sorted(integrated, key=lambda u: -abs(integrated[u]))[:80]
-    source = basis.encode(subject.run(bound.corrupt, record=[basis.site])[basis.site])
     swept = subject.sweep(bound.inputs, [mt.Edit(basis.site, "set", source, unit=u, basis=basis) for u in units], bound.metric)
     exact = (swept.values - swept.base).mean(1).numpy()
-    ours, one = np.array([integrated[u] for u in units]), np.array([single.get(u, 0.0) for u in units])
+    ours, half = (np.array([found.get(u, 0.0) for u in units]) for found in (integrated, middle))
     mixed = rng(seed, "shuffled").permutation(ours)
-    a, b, c = (float(spearmanr(x, exact)[0]) for x in (ours, one, mixed))
-    return {"ig_spearman": a, "atp_spearman": b, "ig_gain": a - b, "shuffled_spearman": c, "shuffled_gain": c - b}
+    a, b, c = (float(spearmanr(x, exact)[0]) for x in (ours, single[units], mixed))
+    return {
+        "ig_spearman": a, "atp_spearman": b, "middle_spearman": float(spearmanr(half, exact)[0]), "ig_gain": a - b,
+        "shuffled_spearman": c, "shuffled_gain": c - b,
+    }  # fmt: skip
 
 
 def effects(graph: Any) -> dict[int, float]:

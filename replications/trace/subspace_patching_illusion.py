@@ -24,14 +24,14 @@ CATALOG = ("trace", 45)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.subspace_illusion", "microtome.trace.das", "microtome.trace.alignment.suffix")
-WIDTH, NETWORKS = 16, 4
+WIDTH, NETWORKS = 16, 10
 
 CLAIMS = [
     Claim("toy: effect of the illusory direction", "toy_illusory", 0.95, null="toy_random"),
-    Claim("toy: effect of the part of it that is read", "toy_illusory_row", 0.05, "<=", null="toy_true_row"),
+    Claim("toy: effect of the part of the illusory one that is read", "toy_illusory_row", 0.05, "<=", null="toy_true_row"),
     Claim("toy: it is flagged", "toy_illusory_flagged", 1.0, null="toy_true_flagged"),
     Claim("toy: effect of the true direction", "toy_true", 0.95, null="toy_random"),
-    Claim("toy: effect of the part of it that is read", "toy_true_row", 0.95, null="toy_illusory_row"),
+    Claim("toy: effect of the part of the true one that is read", "toy_true_row", 0.95, null="toy_illusory_row"),
     Claim("DAS in a dead copy: share of directions flagged", "dead_flagged", 1.0, null="causal_flagged"),
     Claim("DAS in the causal layer: share of directions flagged", "causal_flagged", 0.1, "<=", null="dead_flagged"),
 ]  # fmt: skip

@@ -15,8 +15,8 @@ ROOT_COMMAND = typer.main.get_command(app)
 REGISTERED = list(ROOT_COMMAND.commands)  # type: ignore[attr-defined]
 #: The list that the documents give.
 DOCUMENTED = [
-    "study", "study verify", "record", "decompose", "describe", "search", "attribute", "trace", "methods", "methods show",
-    "replicate", "organisms", "bench", "doctor",
+    "study", "study verify", "record", "decompose", "decompose compare", "decompose convert", "describe", "search",
+    "attribute", "trace", "methods", "methods show", "replicate", "organisms", "bench", "doctor",
 ]  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from microtome.attribute.rules import Composite, relevance
 from microtome.errors import ShapeError, UsageError
+from microtome.subject.edit import Edit
 
 
 def unit_relevance(
@@ -16,6 +18,8 @@ def unit_relevance(
     *,
     composite: str | Composite = "epsilon_alpha1_beta0",
     metric: str | None = None,
+    shares: bool = False,
+    edits: Sequence[Edit] = (),
 ) -> dict[str, Tensor]:
     """Relevance that arrives at each unit of each site, summed over examples and places, in one backward pass.
 
@@ -33,6 +37,11 @@ def unit_relevance(
         The paper's: alpha 1, beta 0 in convolutions, epsilon in dense layers.
     metric : str, optional
         Default: the task's.
+    shares : bool, default False
+        Count every example the same: its relevance divided by the size of what was sent into it (the paper sends 1), so
+        that examples with large logits do not decide alone.
+    edits : sequence of Edit
+        Applied in the same run, e.g. the removal of other units.
 
     Returns
     -------
@@ -68,13 +77,14 @@ def unit_relevance(
         raise UsageError("unit_relevance needs at least one site.")
     bound = subject.bind(task, metric=metric)
     names = [subject.site(s).name for s in sites]
-    found = relevance(subject, bound.inputs, names, bound.metric, composite)
+    found = relevance(subject, bound.inputs, names, bound.metric, composite, edits)
+    weight = 1.0 / found.start.abs().clamp(min=1e-12).cpu() if shares else torch.ones(len(found.output), dtype=torch.float64)
     scores = {}
     for name in names:
-        value = found.at(name).double()
+        value = found.at(name).double().cpu()
         if value.ndim < 2:
             raise ShapeError(f"{name} is {list(value.shape)}: it has no units.")
-        scores[name] = value.sum([i for i in range(value.ndim) if i != 1]).cpu()
+        scores[name] = weight @ value.flatten(2).sum(2) if value.ndim > 2 else weight @ value
     return scores
 
 

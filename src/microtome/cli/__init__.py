@@ -9,6 +9,7 @@ from microtome.cli import (
     bench,
     decompose,
     describe,
+    dictionaries,
     doctor,
     methods,
     organisms,
@@ -33,7 +34,9 @@ app = typer.Typer(
     epilog="Start with: microtome study\n\nExit codes: 0 ok, 1 a check or the work failed, 2 usage, 3 refused for safety, "
     "4 over budget, 130 stopped.",
 )
-for part in (study, record, decompose, describe, search, attribute, trace, methods, replicate, organisms, bench, doctor):
+for part in (
+    study, record, decompose, dictionaries, describe, search, attribute, trace, methods, replicate, organisms, bench, doctor,
+):  # fmt: skip
     part.register(app)
 
 

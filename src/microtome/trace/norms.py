@@ -5,12 +5,14 @@ for a token. With ``w`` folded into what reads ``y``, and that centred where the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from microtome.errors import SiteError
 from microtome.rng import torch_rng
+from microtome.subject.edit import Edit, replace_with
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,27 @@ def norm_of(module: nn.Module, width: int) -> Norm:
         f"{type(module).__name__} is neither a LayerNorm nor an RMSNorm, so what it passes on is not known. "
         "Patch nodes instead: activation_patching."
     )
+
+
+def hold_spread(subject: Any, before: str, after: str, clean: Tensor) -> list[Edit]:
+    """Edits that keep a norm's spread as it was when what it read was `clean` [n, length, d].
+
+    Parameters
+    ----------
+    subject : Subject
+    before, after : str
+        The site that the norm reads (``blocks.0.resid_mid``), and its own (``blocks.0.mlp.norm``).
+    clean : Tensor
+        The first in the run whose spread counts.
+    """
+    norm = norm_of(subject.module.get_submodule(subject.site(after).module), clean.shape[-1])
+    held, seen = norm.spread(clean), {}
+
+    def look(x: Tensor) -> Tensor:
+        seen["spread"] = norm.spread(x)
+        return x
+
+    def rescaled(y: Tensor) -> Tensor:  # where only the last positions are needed, y has only these
+        return (y - norm.bias) * (seen["spread"] / held)[:, -y.shape[1] :, None] + norm.bias
+
+    return [replace_with(before, look), replace_with(after, rescaled)]

@@ -34,6 +34,7 @@ from microtome.attribute.rules.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma,
 from microtome.attribute.rules.mode import applied
 from microtome.attribute.rules.relevance import Relevance, relevance
 from microtome.attribute.rules.rule import Composite, Match, Plain, Rule
+from microtome.attribute.rules.sharing import SHARING, SharingRatio
 
 __all__ = [
     "ATTN_LRP",
@@ -48,6 +49,7 @@ __all__ = [
     "EXCITATION",
     "GUIDED",
     "RESCALE",
+    "SHARING",
     "AlphaBeta",
     "AttentionShares",
     "Call",
@@ -66,6 +68,7 @@ __all__ = [
     "RescalePool",
     "Rule",
     "Shared",
+    "SharingRatio",
     "SoftGate",
     "SoftPool",
     "Stop",

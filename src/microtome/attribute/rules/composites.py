@@ -18,6 +18,7 @@ from microtome.attribute.rules.gate_rules import (
 )  # fmt: skip
 from microtome.attribute.rules.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Winner, ZBox, ZPlus
 from microtome.attribute.rules.rule import Composite, Rule
+from microtome.attribute.rules.sharing import SHARING
 from microtome.errors import UsageError, nearest
 
 #: What most LRP composites share: activations pass relevance on, norms that could not be folded too.
@@ -65,7 +66,7 @@ CP_LRP = Composite.of(
 #: Composites by name.
 COMPOSITES: Mapping[str, Composite] = {
     c.name: c for c in (EPSILON, EPSILON_PLUS, EPSILON_PLUS_FLAT, EPSILON_ALPHA2_BETA1, EPSILON_ALPHA1_BETA0, EXCITATION,
-                        GUIDED, DECONV, ATTN_LRP, CP_LRP, epsilon_gamma_box(0.0, 1.0))
+                        GUIDED, DECONV, ATTN_LRP, CP_LRP, SHARING, epsilon_gamma_box(0.0, 1.0))
 }  # fmt: skip
 
 

@@ -145,7 +145,7 @@ class WSquare:
     def back(self, call: Call, inputs: Sequence[Tensor], out: Tensor, signal: Tensor) -> list[Tensor]:
         x, map_ = _affine(call, inputs, "WSquare")
         bias = None if map_.bias is None else map_.bias**2
-        return [_whatever(map_, x, signal, map_.weight**2, bias, self.epsilon)]
+        return [whatever(map_, x, signal, map_.weight**2, bias, self.epsilon)]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Flat:
 
     def back(self, call: Call, inputs: Sequence[Tensor], out: Tensor, signal: Tensor) -> list[Tensor]:
         x, map_ = _affine(call, inputs, "Flat")
-        return [_whatever(map_, x, signal, torch.ones_like(map_.weight), None, self.epsilon)]
+        return [whatever(map_, x, signal, torch.ones_like(map_.weight), None, self.epsilon)]
 
 
 def _affine(call: Call, inputs: Sequence[Tensor], rule: str) -> tuple[Tensor, Affine]:
@@ -193,7 +193,7 @@ def _two(
     return share + down * map_.back(s, below[0], x.shape) if mixed else share
 
 
-def _whatever(map_: Affine, x: Tensor, signal: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+def whatever(map_: Affine, x: Tensor, signal: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Shares by weights alone."""
     total = map_.forward(torch.ones_like(x), weight, bias)
     return map_.back(signal / stabilised(total, epsilon), weight, x.shape)
