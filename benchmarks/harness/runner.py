@@ -50,7 +50,7 @@ def _case(benchmark: Benchmark, case: Case, quick: bool) -> dict[str, Any]:
                 own = side if not quick else replace(side, settings=_small(side, settings))
                 _start(own, settings, workers, rows[side.name])
             warmup = min(1, benchmark.warmup) if quick else benchmark.warmup
-            _each(workers, rows, lambda name, worker: [worker.once() for _ in range(warmup)])
+            _each(workers, rows, lambda name, worker, times=warmup: [worker.once() for _ in range(times)])
             if warmup and not again:
                 _compare(benchmark, workers, rows)
             rounds = 1 if quick else -(-benchmark.rounds // processes)

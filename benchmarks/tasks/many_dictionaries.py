@@ -9,7 +9,9 @@ BENCHMARK = Benchmark(
     name="many_dictionaries",
     what="8 TopK dictionaries of 3,072 latents on the residual stream of 6 blocks, d 384, one pass",
     unit="update of all",
-    cases=(Case("live subject", {**SHAPE, **SIZES}, quick={"length": 16, "samples": 16, "latents": 512, "rows": 64, "steps": 3}),),
+    cases=(
+        Case("live subject", {**SHAPE, **SIZES}, quick={"length": 16, "samples": 16, "latents": 512, "rows": 64, "steps": 3}),
+    ),
     sides=(
         Side("forward alone", "ours:forward_alone"),
         Side("microtome, trained live", "ours:many_dictionaries"),

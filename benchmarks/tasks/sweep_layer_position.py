@@ -28,8 +28,8 @@ BENCHMARK = Benchmark(
         Target(LENS, against="microtome", at_least=5.0, case="128 tokens, vocabulary 5,000"),
     ),
     warmup=1,
-    rounds=4,
-    processes=2,
+    rounds=3,
+    processes=1,
     seconds=60.0,
     notes=(
         "microtome is timed on all effects, its self-check against full forwards included. Each patch costs the others one "

@@ -1,4 +1,4 @@
-"""Geiger et al. (2023), Finding Alignments Between Interpretable Causal Variables and Distributed Representations.
+"""Geiger et al. (2023), Finding Alignments Between Interpretable Causal Variables and Distributed Neural Representations.
 
 Hierarchical equality: do the first two of four random vectors agree just as the last two do? A ReLU network of three
 layers of 32 learns it (1.5 million vectors). A rotation of the second layer before its ReLU (the best layer), half of the

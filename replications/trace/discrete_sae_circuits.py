@@ -3,7 +3,7 @@
 A hand-wired induction model of 24 heads (one previous-token head, three induction heads, twenty of noise, which by
 construction do not matter). Ten prompts end with a letter that occurred before, ten with a new one, where there is nothing
 to continue. One ReLU autoencoder of 200 features is fitted on the outputs of all heads at the answer, and heads are scored
-on twenty other prompts. Means over ten draws of prompts and noise; with kinds of prompts shuffled, over ten shuffles of
+on twenty other prompts. Means over ten draws of prompts and noise; with kinds of prompts shuffled, over six shuffles of
 each. The plain baseline, the mean absolute difference of head outputs between the kinds, is reported beside it.
 
 The paper's own score, the number of codes of solvable prompts only, separates the heads as well (`plain_auroc`), but does so
@@ -36,7 +36,7 @@ CATALOG = ("trace", 221)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 90
 METHODS = ("microtome.trace.discrete_sae_circuits",)
-HEADS, DRAWS, SHUFFLES, PROMPTS, LENGTH = 12, 10, 10, 10, 12
+HEADS, DRAWS, SHUFFLES, PROMPTS, LENGTH = 12, 10, 6, 10, 12
 #: Penalty: the paper's default.
 PENALTY = 0.02
 

@@ -94,8 +94,8 @@ def prompt(subject: mt.Subject, task: Any, i: int, bases: list[Any], written: li
     ]  # fmt: skip
     metric = task.metric.rows(slice(i, i + 1))
     free = subject.sweep(inputs, sets, metric)
-    norm = hold_spread(subject, stream, "final_norm", plain[stream])
-    held = subject.sweep(inputs, [edits + norm for edits in sets], metric)
+    scales = [hold_spread(subject, stream, "final_norm", plain[stream]) for _ in sets]  # each set sees its own stream
+    held = subject.sweep(inputs, [edits + norm for edits, norm in zip(sets, scales)], metric)
     value = float(graph.value[top])
     errors = torch.tensor([graph.kind[graph.source[e]] == 2 for e in range(len(graph.source))])
     return {

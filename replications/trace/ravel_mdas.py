@@ -7,7 +7,10 @@ others: by MDAS, which is trained to change the attribute and to leave the other
 by the first four principal components, at random, and by taking the whole layer. Pairs differ in the attribute asked, so
 that neither cause nor isolation comes by luck.
 
-Limits: synthetic entities, a network of two layers; all entities were in the network's training, as in the paper.
+Limits: synthetic entities, a network of two layers; all entities were in the network's training, as in the paper. How well
+DAS isolates varies from fit to fit: on seeds 0, 1, 2 the gain over a single fit was 0.13 to 0.28, but a second fit of DAS
+gained 0.053 on one of them, as much as was asked. So the gain is taken over the mean of three fits, the null is the luckiest of
+them, and other seeds are reported.
 
 https://arxiv.org/abs/2402.17700
 """
@@ -22,16 +25,16 @@ from microtome.stimuli import Interchanges
 from microtome.trace import AlignedLinear, das, disentanglement, mdas
 
 CATALOG = ("trace", 1)
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.mdas", "microtome.trace.das", "microtome.trace.alignment.maps", "microtome.trace.alignment.fit")
-ENTITIES, KNOWN, VALUES, WIDTH, RANK, SITE = 60, 40, 4, 64, 4, "0"
+ENTITIES, KNOWN, VALUES, WIDTH, RANK, SITE, FITS = 60, 40, 4, 64, 4, "0", 3
 ATTRIBUTES = ("country", "language", "continent")
 SETTINGS = {"site": SITE, "size": RANK, "steps": 300, "batch": 128}
 
 CLAIMS = [
     Claim("MDAS: disentanglement on entities held out, mean over attributes", "mdas", 0.80, null="random"),
-    Claim("isolation of MDAS over that of DAS", "iso_over_das", 0.05, null="das_over_das"),
+    Claim("isolation of MDAS over the mean of three fits of DAS", "iso_over_das", 0.05, null="best_over_das"),
     Claim("a random subspace of equal rank", "random", 0.60, "<=", null="mdas"),
     Claim("the whole layer: cause", "whole_cause", 0.90, null="random_cause"),
     Claim("the whole layer: isolation", "whole_iso", 0.60, "<=", null="mdas_iso"),
@@ -55,9 +58,9 @@ def run(seed: int) -> dict[str, float]:
         held = pairs(values, a, order[KNOWN:], 2000, derive(seed, "held", a))
         cause = known[torch.tensor([kind == name for kind in known.kinds])]
         drawn = torch.linalg.qr(torch.randn(WIDTH, RANK, generator=torch_rng(seed, "ravel random", a)))[0]
-        tried = {"mdas": mdas(subject, known, seed=seed, **SETTINGS), "das": das(subject, cause, seed=seed, **SETTINGS),
-                 "das_again": das(subject, cause, seed=seed + 500, **SETTINGS), "pca": along(components, name),
+        tried = {"mdas": mdas(subject, known, seed=seed, **SETTINGS), "pca": along(components, name),
                  "random": along(drawn, name), "whole": along(torch.eye(WIDTH), name)}  # fmt: skip
+        tried |= {f"das_{k}": das(subject, cause, seed=seed + 500 * k, **SETTINGS) for k in range(FITS)}
         for how, basis in tried.items():
             judged = disentanglement(subject, held, basis, random=1, seed=seed)
             score = {how: judged.estimate.value, f"{how}_cause": judged.controls["cause"], f"{how}_iso": judged.controls["iso"],
@@ -66,8 +69,9 @@ def run(seed: int) -> dict[str, float]:
                 found.setdefault(key, []).append(float(value))
     mean = {key: sum(each) / len(each) for key, each in found.items()}
     mean["accuracy"] = float((module(inputs).argmax(-1) == answers).float().mean())
-    mean["iso_over_das"] = mean["mdas_iso"] - mean["das_iso"]
-    mean["das_over_das"] = mean["das_again_iso"] - mean["das_iso"]
+    again = [mean[f"das_{k}_iso"] for k in range(FITS)]
+    mean["iso_over_das"] = mean["mdas_iso"] - sum(again) / FITS
+    mean["best_over_das"] = max(again) - sum(again) / FITS
     return mean
 
 

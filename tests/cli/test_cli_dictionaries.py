@@ -63,7 +63,7 @@ def test_compare_refuses(few):
     assert "takes an option 'kk'" in refused(2, *start, "--method", "pca", "--set", "kk=3")
     assert "not a recording alone" in refused(2, *start, "--method", "interaction_basis")
     assert "no layout" in refused(1, *start, "--basis", few.parent)
-    assert "no property" in refused(2, *start, "--method", "pca", "--latents", 2, "--label", "zebra")
+    assert "no labels" in refused(2, *start, "--method", "pca", "--latents", 2, "--label", "zebra")
 
 
 @pytest.mark.parametrize("layout", ["saelens", "sparsify", "dictionary_learning"])

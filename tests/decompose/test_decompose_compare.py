@@ -134,7 +134,7 @@ def test_ablating_the_latents_of_a_label_hurts_its_own_probe(labelled):
 
 def test_ablating_the_spurious_latent_repairs_a_biased_probe():
     on = draw(1600, 2, seed=2) > 0
-    x = torch.stack([2.0 * on[:, 0], 6.0 * on[:, 1]], 1) + draw(1600, 2)
+    x = torch.stack([2.0 * on[:, 0], 6.0 * on[:, 1] - 3.0], 1) + draw(1600, 2)
     recording = Recording.of(x, site="s", labels={"target": on[:, 0].numpy(), "spurious": on[:, 1].numpy()})
     repaired = spurious_correlation_removal(recording, Linear("s", torch.eye(2)), "target", "spurious", latents=1)
     assert repaired > 0.2

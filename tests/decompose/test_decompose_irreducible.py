@@ -121,7 +121,7 @@ def planted_ring(rows=600, seed=0):
     return mt.Recording.of(x, site="s"), torch.arange(rows) % 7
 
 
-def test_the_finding_ranks_the_ring_first_and_its_plane_is_a_basis():
+def test_a_planted_ring_is_ranked_first_and_its_plane_is_a_basis():
     recording, values = planted_ring()
     basis = Linear("s", torch.eye(5).double())
     found = multi_dim_features(recording, basis, clusters=[[2, 3], [0, 1]], bins=6)

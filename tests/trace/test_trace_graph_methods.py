@@ -23,6 +23,7 @@ from microtome.trace import (
 )  # fmt: skip
 from microtome.trace.attribution_graph import KINDS
 from microtome.trace.discrete_sae_circuits import discrete
+from microtome.trace.norms import hold_spread
 
 
 def pairs(n: int = 6, length: int = 6) -> Task:
@@ -106,12 +107,30 @@ def test_hierarchical_attribution_equals_a_slow_oracle_and_takes_one_forward_and
 
 def test_keep_only_leaves_the_network_alone_when_everything_is_kept():
     subject, bases, ids = network("llama"), coders("llama"), prompt()
-    inputs = subject.inputs(ids[None])
-    graph = attribution_graph(subject, ids, bases, nodes=10_000)
+    inputs, graph = subject.inputs(ids[None]), attribution_graph(subject, ids, bases, nodes=10_000)
     same, none = (subject.run(inputs, edits=keep_only(subject, inputs, bases, graph, keep)).logits[:, -1]
                   for keep in (None, torch.zeros(len(graph), dtype=torch.bool)))  # fmt: skip
     assert torch.allclose(same, subject.run(inputs).logits[:, -1], atol=1e-4)
     assert not torch.allclose(none, same, atol=1e-2)
+    first, nothing = bases[0], torch.zeros(len(graph), dtype=torch.bool)
+    clean = subject.run(inputs, record=[first.site, first.writes])
+    left = subject.run(inputs, edits=keep_only(subject, inputs, bases, graph, nothing), record=[first.writes])[first.writes]
+    rest = clean[first.writes] - first.encode(clean[first.site]) @ first.directions  # the plain run's error, and the bias
+    assert torch.allclose(left, rest, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_norm_whose_spread_is_held_is_affine(family):
+    subject = network(family)
+    inputs, last = subject.inputs(prompt()[None]), subject.sites("*resid_post")[-1].name
+    clean = subject.run(inputs, record=[last])
+    hold = hold_spread(subject, last, "final_norm", clean[last])
+    assert torch.allclose(subject.run(inputs, edits=hold).logits, clean.logits, atol=1e-5)
+    push = torch.randn(WIDTH, generator=torch.Generator().manual_seed(0))
+    for held in (True, False):
+        once, twice = (subject.run(inputs, edits=[mt.steer(last, push, strength=k), *(hold if held else [])]).logits
+                       - clean.logits for k in (1.0, 2.0))  # fmt: skip
+        assert torch.allclose(twice, 2 * once, atol=1e-4) is held
 
 
 def test_sparse_feature_circuits_effects_agree_with_exact_interventions():
@@ -208,8 +227,8 @@ def test_discrete_sae_circuits_equal_a_count_by_hand():
         assert w == len(both[0] - both[1])
         assert int(graph.layer[s]) < int(graph.layer[t])
     mixed = []
-    for swaps in range(256):  # every way in which the kinds of eight pairs can change places
-        swap = torch.tensor([swaps >> i & 1 for i in range(8)], dtype=torch.bool)[:, None]
+    for ways in range(256):  # every way in which the kinds of eight pairs can change places
+        swap = torch.tensor([[ways >> i & 1 == 1] for i in range(8)])
         a, b = torch.where(swap, codes[8:], codes[:8]), torch.where(swap, codes[:8], codes[8:])
         mixed.append([len({*a[:, h].tolist()} - {*b[:, h].tolist()}) for h in range(12)])
     beyond = discrete_sae_circuits(subject, task, basis, excess=True).effect

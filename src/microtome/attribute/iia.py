@@ -97,32 +97,33 @@ def iia(
         raise UsageError("at names no site.")
     e = ends(subject, task, at=None, baseline=baseline, metric=metric)
     sites = [subject.site(s).name for s in ([at or e.site] if isinstance(at, (str, type(None))) else at)]
-    mean = torch.zeros_like(e.output, dtype=torch.float64)
+    gain = torch.zeros_like(e.output, dtype=torch.float64)
+    floor: tuple[Tensor, Tensor] | None = None
     count = 0
 
     def nested(
         site: str, start: Tensor, end: Tensor, weight: float, rest: list[str]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Points of the last site with the step that each stands for."""
-        nonlocal count
+        nonlocal count, floor
         for point, w in line(start, end, steps):
             if not rest:
                 yield {site: point}, (weight * w) * (end - start)
                 continue
             h, value = _through(e, site, point, rest[0])
+            low = baseline_at(subject, e.bound, rest[0], h, inner)
             count += 1
             if len(rest) == 1:
-                mean.add_((weight * w) * value)
-            low = baseline_at(subject, e.bound, rest[0], h, inner)
+                if floor is None or not torch.equal(floor[0], low):
+                    floor, count = (low, _through(e, rest[0], low, rest[0])[1]), count + 1
+                gain.add_((weight * w) * (value - floor[1]))
             yield from nested(rest[0], low, h, weight * w, rest[1:])
 
     total, points = path_sums(subject, e.bound, nested(e.site, e.start, e.end, 1.0, sites), sites[-1:])
     value = total[sites[-1]]
-    low = baseline_at(subject, e.bound, sites[-1], value, inner)
-    floor = _through(e, sites[-1], low, sites[-1])[1]
     return e.attribution(
-        value, f"IIA{1 + len(sites)}", 2 * points + count + 3, site=sites[-1],
-        reference=(e.output - mean + floor).to(e.output), steps=steps,
+        value, f"IIA{1 + len(sites)}", 2 * points + count + 2, site=sites[-1],
+        reference=(e.output - gain).to(e.output), steps=steps,
     )  # fmt: skip
 
 

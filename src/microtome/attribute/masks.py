@@ -15,7 +15,7 @@ from microtome.attribute.ends import Ends, counted, ends
 from microtome.attribute.imputers import Fill, Imputer, imputer_of
 from microtome.attribute.place import Baseline, rows_of
 from microtome.engine import shrink_on_oom
-from microtome.errors import Degenerate, ShapeError, UsageError
+from microtome.errors import Degenerate, NonFinite, ShapeError, UsageError
 from microtome.subject.edit import patch
 
 #: Bytes of stacked site values per call of the network.
@@ -50,7 +50,12 @@ class Game:
         end = self.ends.end
         room = int(max(1, CHUNK_BYTES // max(1, end.numel() * end.element_size())))
         parts, _ = shrink_on_oom(self._worth, masks.to(end), room)
-        return torch.cat(parts)
+        found = torch.cat(parts)
+        if not torch.isfinite(found).all():
+            raise NonFinite(
+                f"the metric is not a number for {int((~torch.isfinite(found)).sum())} coalitions at {self.ends.site}."
+            )
+        return found
 
     def _worth(self, masks: Tensor) -> Tensor:
         e, k = self.ends, len(masks)
@@ -102,7 +107,8 @@ def game(
     seed : int
         For imputers that draw.
     """
-    plain = baseline if not isinstance(baseline, Imputer) and baseline != "blur" else "zero"
+    drawn = isinstance(baseline, Imputer) or (isinstance(baseline, str) and baseline == "blur")
+    plain: Baseline = "zero" if drawn or isinstance(baseline, Imputer) else baseline
     e = ends(subject, task, at=at, baseline=plain, metric=metric)
     axes = subject.site(e.site).axes_of(e.end)
     place = [i - 1 for i, a in enumerate(axes) if a in PLACES] or list(range(e.end.ndim - 1))

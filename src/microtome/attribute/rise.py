@@ -86,9 +86,9 @@ def rise(
     >>> layer.weight.data = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
     >>> x = torch.tensor([[1.0, 1.0, 2.0]])
     >>> task = Task("first class", x, -x, torch.tensor([0]), torch.tensor([1]), kind="image")
-    >>> found = rise(Subject(torch.nn.Sequential(layer)), task, samples=4000).values[0]
-    >>> [round(float(v), 1) for v in found - found.min()]
-    [1.5, 2.0, 0.0]
+    >>> found = rise(Subject(torch.nn.Sequential(layer)), task, samples=500).values[0]
+    >>> bool(found[1] > found[0] > found[2])
+    True
 
     References
     ----------

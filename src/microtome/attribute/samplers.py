@@ -25,7 +25,7 @@ def kernel_coalitions(players: int, count: int, seed: int) -> tuple[Tensor, Tens
     Sizes whose coalitions all fit are taken whole, from the outside in (1 and m - 1, 2 and m - 2, ...); the weight of the
     others is spread over pairs of a random coalition and its complement.
     """
-    m = players
+    m, draw = players, rng(seed, "masks", "kernel")
     sizes = np.arange(1, m)
     mass = (m - 1) / (sizes * (m - sizes))  # of a whole size: binomial times kernel
     masks, weights, left = [], [], count
@@ -44,7 +44,7 @@ def kernel_coalitions(players: int, count: int, seed: int) -> tuple[Tensor, Tens
             open_sizes.remove(t)
         left -= many
     if open_sizes and left > 1:
-        draw, inside = rng(seed, "masks", "kernel"), np.array(open_sizes)
+        inside = np.array(open_sizes)
         share = mass[inside - 1]
         drawn = draw.choice(inside, left // 2, p=share / share.sum())
         order = draw.random((len(drawn), m)).argsort(axis=1).argsort(axis=1)

@@ -87,6 +87,7 @@ def spurious_correlation_removal(
     Notes
     -----
     Null: ablating as many latents of a random basis.
+    Misleads when 0 is not a neutral value of the latents: then ablation moves the threshold of the probe.
     """
     wanted, fit, judged = _split(recording, target, seed)
     misleading = _labels(recording, spurious)

@@ -84,7 +84,9 @@ def sparse_feature_circuits(
     Notes
     -----
     Null: in a network with random weights effects are small and spread over all features.
-    Misleads when errors carry the effect: compare `effect` of the error nodes before reading the features.
+    Misleads when errors carry the effect: compare `effect` of the error nodes before reading the features. The path moves all
+    features of a dictionary together, interactions included: for what one feature does alone, `attribution_patching` (one
+    gradient at the clean input) can rank better, and did on the network of the replication.
 
     Examples
     --------

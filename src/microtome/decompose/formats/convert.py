@@ -15,6 +15,9 @@ from microtome.decompose.formats.sparsify import load_sparsify, save_sparsify
 from microtome.errors import FormatError, UsageError, nearest
 from microtome.subject.basis_files import load_basis
 
+#: Kinds of bases of our own layout that a recording can check.
+CHECKED = ("sparse_dictionary", "transcoder", "crosscoder", "row_normalised")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -41,7 +44,9 @@ class Layout:
 
 def _own(path: Path, *, recording: Any = None) -> Any:
     basis = load_basis(path)
-    return verify(basis, recording) if hasattr(basis, "W_enc") and not isinstance(basis.W_enc, (list, tuple)) else basis
+    if recording is not None and basis.kind not in CHECKED:
+        raise UsageError(f"a basis of kind '{basis.kind}' cannot be checked on a recording; read it without one.")
+    return verify(basis, recording)
 
 
 LAYOUTS = {
