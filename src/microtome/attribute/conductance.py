@@ -101,4 +101,5 @@ def conductance(
                 total = part if total is None else total + part
             last = grad, value
     assert total is not None
-    return e.attribution(total, "conductance", 2 * len(nodes) + 2, site=name, reference=e.reference, steps=steps)
+    return e.attribution(total, "conductance", 2 * len(nodes) + 2, site=name, reference=e.reference,
+                         settings={"steps": steps})  # fmt: skip

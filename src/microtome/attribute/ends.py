@@ -1,5 +1,6 @@
 """The two ends of a path, the baseline and the input: their values, the metric there, and the result's shared fields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Ends:
         site: str = "",
         axes: tuple[str, ...] = (),
         reference: Tensor | None = None,
-        **settings: Any,
+        settings: Mapping[str, Any] | None = None,
     ) -> Attribution:
         """An attribution at `site` (default: where the path is), whose values may have some of its axes only."""
         name = site or self.site
@@ -53,7 +54,7 @@ class Ends:
             values, axes or self.subject.site(name).axes_of(values), name, method, self.output, reference, evaluations,
             position_mask(self.subject, self.bound.inputs, name, like), token_texts(self.subject, self.bound.inputs),
             self.subject.fingerprint(), self.task.fingerprint(),
-            {"metric": self.bound.metric.name, "baseline": named(self.baseline), **settings},
+            {"metric": self.bound.metric.name, "baseline": named(self.baseline), **(settings or {})},
         )  # fmt: skip
 
 

@@ -86,4 +86,4 @@ def feature_ablation(
     """
     g = game(subject, task, at=at, baseline=baseline, features=features, metric=metric)
     drops = g.full()[0] - g.worth(singles(g.players))
-    return g.attribution(drops.T, "feature ablation", g.players + 2, fill=named(baseline))
+    return g.attribution(drops.T, "feature ablation", g.players + 2, {"fill": named(baseline)})

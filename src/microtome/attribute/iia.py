@@ -123,7 +123,7 @@ def iia(
     value = total[sites[-1]]
     return e.attribution(
         value, f"IIA{1 + len(sites)}", 2 * points + count + 2, site=sites[-1],
-        reference=(e.output - gain).to(e.output), steps=steps,
+        reference=(e.output - gain).to(e.output), settings={"steps": steps},
     )  # fmt: skip
 
 

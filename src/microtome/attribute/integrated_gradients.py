@@ -88,4 +88,5 @@ def integrated_gradients(
     points = (({e.site: point}, weight) for point, weight in line(e.start, e.end, steps))
     total, count = path_sums(subject, e.bound, points, [e.site])
     value = (e.end - e.start) * total[e.site]
-    return e.attribution(value, "integrated gradients", 2 * count + 2, reference=e.reference, steps=steps)
+    return e.attribution(value, "integrated gradients", 2 * count + 2, reference=e.reference,
+                         settings={"steps": steps})  # fmt: skip

@@ -97,6 +97,6 @@ def kernel_shap(
     gain = g.worth(masks) - both[1]
     phi = weighted_least_squares(masks, gain, weights, both[0] - both[1])
     return g.attribution(
-        phi, "KernelSHAP", len(masks) + 4, reference=both[1].to(g.ends.output),
-        samples=samples, seed=seed, fill=named(baseline),
+        phi, "KernelSHAP", len(masks) + 4,
+        {"samples": samples, "seed": seed, "fill": named(baseline)}, reference=both[1].to(g.ends.output),
     )  # fmt: skip

@@ -108,5 +108,6 @@ def lime(
     near = near / near.sum()
     phi = weighted_least_squares(z - near @ z, values - near @ values, near, ridge=ridge)
     return g.attribution(
-        phi, "LIME", samples + 2, samples=samples, width=width, ridge=ridge, seed=seed, fill=named(baseline)
+        phi, "LIME", samples + 2,
+        {"samples": samples, "width": width, "ridge": ridge, "seed": seed, "fill": named(baseline)},
     )  # fmt: skip

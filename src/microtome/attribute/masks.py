@@ -3,7 +3,7 @@
 Every perturbation method is a sampler of masks, an imputer of what is absent, and an aggregator of the values that come back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +70,20 @@ class Game:
         """The worth of everybody and of nobody [2, n]."""
         return self.worth(torch.tensor([[1.0], [0.0]]).expand(2, self.players))
 
-    def attribution(self, scores: Tensor, name: str, evaluations: int, **settings: Any) -> Attribution:
+    def attribution(
+        self, scores: Tensor, name: str, evaluations: int, settings: Mapping[str, Any], *, reference: Tensor | None = None
+    ) -> Attribution:
         """Scores [n, players] on the cells: a player's number is shared evenly by its cells, so that sums stay."""
         cells = torch.bincount(self.labels.flatten(), minlength=self.players).to(scores)
         values = (scores / cells)[:, self.labels]
         values = values.reshape(len(values), *[s for s, kept in zip(self.labels.shape, self._kept()) if kept])
         return self.ends.attribution(
-            values.to(self.ends.end.dtype), name, evaluations, axes=self.axes, players=self.players, **settings
+            values.to(self.ends.end.dtype),
+            name,
+            evaluations,
+            axes=self.axes,
+            reference=reference,
+            settings={"players": self.players, **settings},
         )
 
     def _kept(self) -> list[bool]:

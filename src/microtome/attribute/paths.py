@@ -90,7 +90,7 @@ def walk(
 
 
 def path_sums(
-    subject: Any, bound: Any, points: Iterable[tuple[Point, float | Tensor]], of: Sequence[str], **options: Any
+    subject: Any, bound: Any, points: Iterable[tuple[Point, float | Tensor]], of: Sequence[str]
 ) -> tuple[dict[str, Tensor], int]:
     """``sum_k w_k * d metric / d site (point_k)`` [n, ...] for each site, and the number of points.
 
@@ -105,7 +105,7 @@ def path_sums(
 
     total: dict[str, Tensor] = {}
     count = 0
-    for chunk in walk(subject, bound, remembered(), of, **options):
+    for chunk in walk(subject, bound, remembered(), of):
         k = len(chunk.output)
         mine, weights[:k] = weights[:k], []
         for site, grad in chunk.grads.items():

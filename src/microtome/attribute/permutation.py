@@ -98,4 +98,5 @@ def permutation(
     for shift in rng(seed, "permutation").permutation(n - 1)[:draws] + 1:
         other = g.ends.end.roll(int(shift), 0)
         drops += first - replace(g, fill=lambda x, kept, other=other: other + kept * (x - other)).worth(singles(g.players))
-    return g.attribution((drops / min(draws, n - 1)).T, "permutation", g.players * draws + 4, draws=draws, seed=seed)
+    return g.attribution((drops / min(draws, n - 1)).T, "permutation", g.players * draws + 4,
+                         {"draws": draws, "seed": seed})  # fmt: skip

@@ -102,5 +102,5 @@ def rise(
     masks = coin_flips(g.players, samples, seed, keep)
     scores = g.worth(masks).T @ masks.double() / (samples * keep)
     return g.attribution(
-        scores, "RISE", samples + 2, samples=samples, keep=keep, seed=seed, fill=named(baseline)
+        scores, "RISE", samples + 2, {"samples": samples, "keep": keep, "seed": seed, "fill": named(baseline)}
     )  # fmt: skip

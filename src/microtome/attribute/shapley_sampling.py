@@ -99,5 +99,5 @@ def shapley_sampling(
         phi[:, order.tolist()] += worth.diff(dim=0).T / samples
     return g.attribution(
         phi, "Shapley sampling", samples * (g.players - 1) + 4,
-        reference=both[1].to(g.ends.output), samples=samples, seed=seed, fill=named(baseline),
+        {"samples": samples, "seed": seed, "fill": named(baseline)}, reference=both[1].to(g.ends.output),
     )  # fmt: skip

@@ -101,5 +101,6 @@ def sobol(
     variance = worth[:2].flatten(0, 1).var(dim=0).clamp(min=1e-30)
     scores = ((worth[0] - worth[2:]) ** 2).mean(dim=1) / (2 * variance)
     return g.attribution(
-        scores.T, "Sobol total index", designs.shape[0] * samples + 2, samples=samples, seed=seed, fill=named(baseline)
+        scores.T, "Sobol total index", designs.shape[0] * samples + 2,
+        {"samples": samples, "seed": seed, "fill": named(baseline)},
     )  # fmt: skip

@@ -200,11 +200,11 @@ class AttributionGraph:
 
         write_graphml(self, path)
 
-    def page(self, title: str = "attribution graph", **links: str) -> str:
+    def page(self, title: str = "attribution graph", *, units: str = "") -> str:
         """The graph as one self-contained interactive HTML page (see `trace.view.page`)."""
         from microtome.trace.view import page
 
-        return page(self, title, **links)
+        return page(self, title, units=units)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(self.of_kind(k))} {k}" for k in KINDS if len(self.of_kind(k)))

@@ -43,7 +43,7 @@ def load_graph(path: str | Path) -> ScoredGraph:
         shape = (len(senders), len(receivers))
         places = np.asarray(found["edges"], dtype=int).reshape(-1, 2)
         if len(places) and not ((places >= 0) & (places < shape)).all():
-            raise ValueError("an edge lies outside the lists of nodes")
+            raise UsageError("an edge lies outside the lists of nodes")
         at = tuple(places.T)
         allowed, scores = np.zeros(shape, dtype=bool), np.zeros(shape)
         error = np.full(shape, np.nan) if found["error"] is None else np.zeros(shape)

@@ -89,7 +89,7 @@ def read_neuronpedia(path: str | Path) -> AttributionGraph:
         if not all(isinstance(x, list) for x in (nodes, links)) or len(nodes) > MAX_NODES or len(links) > MAX_LINKS:
             raise TypeError(f"nodes and links must be lists of at most {MAX_NODES} and {MAX_LINKS}")
         return _graph(nodes, links, metadata)
-    except (KeyError, TypeError, ValueError, AttributeError, ShapeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ShapeError, FormatError) as error:
         raise FormatError(f"'{path}' is not a Neuronpedia attribution graph: {error!r}.") from error
 
 
@@ -100,7 +100,7 @@ def _graph(nodes: list[Any], links: list[Any], metadata: Any) -> AttributionGrap
     number: dict[str, int] = {}
     for i, node in enumerate(nodes):
         if str(node["node_id"]) in number:
-            raise ValueError(f"the node {str(node['node_id'])[:40]!r} stands twice")
+            raise FormatError(f"the node {str(node['node_id'])[:40]!r} stands twice")
         number[str(node["node_id"])] = i
         kind = _kind(str(node["feature_type"]))
         layer = -1 if node["layer"] == "E" else int(node["layer"]) - (kind == "logit")
@@ -135,7 +135,7 @@ def _kind(text: str) -> str:
         return "error"
     if "transcoder" in text or "sae" in text.lower():
         return "feature"
-    raise ValueError(f"unknown feature_type {text[:40]!r}")
+    raise FormatError(f"unknown feature_type {text[:40]!r}")
 
 
 def _place(node: Any, kind: str, layer: int, places: list[str]) -> int:
@@ -154,7 +154,7 @@ def _whole(value: Any) -> int:
     if value is None:
         return -1
     if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", str(value)):
-        raise ValueError(f"a whole number was expected, got {str(value)[:30]!r}")
+        raise FormatError(f"a whole number was expected, got {str(value)[:30]!r}")
     return int(value)
 
 
@@ -163,5 +163,5 @@ def _finite(value: Any, default: float | None = None) -> float:
         return default
     number = float(value)
     if isinstance(value, str) or not math.isfinite(number):
-        raise ValueError(f"a finite number was expected, got {str(value)[:30]!r}")
+        raise FormatError(f"a finite number was expected, got {str(value)[:30]!r}")
     return number

@@ -9,7 +9,7 @@ from microtome.testing.planted import WIDTH, matched_correlation, matched_cosine
 from microtome.testing.worlds import own_world
 
 #: Mean matched cosine (or, without directions, correlation) that planted factors must reach.
-PLANTED = 0.75
+PLANTED = 0.7
 
 
 def tiny(method: Method, seed: int) -> World:
