@@ -13,7 +13,6 @@ from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.layout import Layout, layout_of
-from microtome.attribute.place import rows_of
 from microtome.errors import NonFinite, SiteError
 from microtome.subject.gradients import gradients
 
@@ -133,4 +132,4 @@ def heatmap(attribution: Attribution, size: tuple[int, ...] | int, *, positive: 
 
 def metric_of(bound: Any, run: Any) -> Tensor:
     """The metric of a run."""
-    return bound.metric(rows_of(bound.metric, run.logits))
+    return bound.metric(bound.metric.read(run.logits))

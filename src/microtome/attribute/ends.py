@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, rows_of, token_texts
+from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, token_texts
 from microtome.errors import UsageError
 from microtome.subject.edit import patch
 
@@ -66,7 +66,7 @@ def ends(subject: Any, task: Any, *, at: str | None, baseline: Baseline, metric:
     run = subject.run(bound.inputs, record=[name], logits=rows)
     start = baseline_at(subject, bound, name, run[name], baseline)
     base = subject.run(bound.inputs, edits=[patch(name, start)], logits=rows)
-    output, reference = (bound.metric(rows_of(bound.metric, r.logits)).cpu() for r in (run, base))
+    output, reference = (bound.metric(bound.metric.read(r.logits)).cpu() for r in (run, base))
     return Ends(subject, task, bound, name, start, run[name], output, reference, baseline)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.ends import Ends, counted, ends
 from microtome.attribute.paths import line, path_sums
-from microtome.attribute.place import Baseline, baseline_at, rows_of
+from microtome.attribute.place import Baseline, baseline_at
 from microtome.errors import UsageError
 from microtome.method import Paper, method
 from microtome.subject.edit import patch
@@ -131,4 +131,4 @@ def _through(e: Ends, site: str, value: Tensor, above: str) -> tuple[Tensor, Ten
     """The site above and the metric when a site is set to a value."""
     rows = "all" if e.bound.metric.positions is None else e.bound.metric.positions
     run = e.subject.run(e.bound.inputs, edits=[patch(site, value)], record=[above], logits=rows)
-    return run[above], e.bound.metric(rows_of(e.bound.metric, run.logits)).double().cpu()
+    return run[above], e.bound.metric(e.bound.metric.read(run.logits)).double().cpu()

@@ -10,7 +10,7 @@ from torch import Tensor
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.ends import counted, named
 from microtome.attribute.paths import gauss_legendre, walk
-from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, rows_of, token_texts
+from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, token_texts
 from microtome.errors import SiteError, UsageError
 from microtome.method import Paper, method
 from microtome.subject.edit import patch
@@ -164,4 +164,4 @@ def _divided(subject: Any, bound: Any, side: _Side, site: str, baseline: Baselin
         part = ((x - start) * slope).sum(dim=rest) if rest else (x - start) * slope
         total, done = part if total is None else total + part, done + k
     assert total is not None
-    return total, rows_of(side.metric, run.logits), rows_of(side.metric, base.logits), x
+    return total, side.metric.read(run.logits), side.metric.read(base.logits), x

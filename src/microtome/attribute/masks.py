@@ -13,7 +13,7 @@ from torch import Tensor
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.ends import Ends, counted, ends
 from microtome.attribute.imputers import Fill, Imputer, imputer_of
-from microtome.attribute.place import Baseline, rows_of
+from microtome.attribute.place import Baseline
 from microtome.engine import shrink_on_oom
 from microtome.errors import Degenerate, NonFinite, ShapeError, UsageError
 from microtome.subject.edit import patch
@@ -64,7 +64,7 @@ class Game:
         metric = e.bound.metric.repeat(k)
         rows = "all" if metric.positions is None else metric.positions
         run = e.subject.run(e.bound.inputs.repeat(k), edits=[patch(e.site, x.flatten(0, 1))], logits=rows)
-        return metric(rows_of(metric, run.logits)).view(k, -1).double().cpu()
+        return metric(metric.read(run.logits)).view(k, -1).double().cpu()
 
     def full(self) -> Tensor:
         """The worth of everybody and of nobody [2, n]."""

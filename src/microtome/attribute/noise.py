@@ -1,11 +1,13 @@
 """Gradients at noisy copies of a site, copy by copy: what SmoothGrad and VarGrad summarise."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from microtome.attribute.attribution import Attribution
+from microtome.attribute.place import input_site, position_mask, token_texts
 from microtome.errors import UsageError
 from microtome.rng import torch_rng
 from microtome.subject.edit import patch
@@ -35,3 +37,20 @@ def noisy_gradients(
         drawn = torch.randn(value.shape[1:], generator=g, dtype=torch.float64).to(value)
         _, grads, _ = gradients(subject, bound.inputs, [site], bound.metric, [patch(site, value + spread * drawn)])
         yield grads[site]
+
+
+def noise_map(
+    subject: Any, task: Any, method: str, summarise: Callable[[Iterator[Tensor]], Tensor], *, at: str | None,
+    metric: str | None, noise: float, samples: int, seed: int,
+) -> Attribution:  # fmt: skip
+    """The attribution that `summarise` makes of the gradients at noisy copies of a site."""
+    bound = subject.bind(task, metric=metric)
+    name = subject.site(at or input_site(subject)).name
+    run = subject.run(bound.inputs, record=[name], logits="all" if bound.metric.positions is None else bound.metric.positions)
+    value = summarise(noisy_gradients(subject, bound, name, run[name], noise, samples, seed))
+    return Attribution(
+        value.cpu(), subject.site(name).axes_of(value), name, method, bound.metric(bound.metric.read(run.logits)).cpu(),
+        None, 2 * samples + 1, position_mask(subject, bound.inputs, name, value), token_texts(subject, bound.inputs),
+        subject.fingerprint(), task.fingerprint(),
+        {"metric": bound.metric.name, "noise": noise, "samples": samples, "seed": seed},
+    )  # fmt: skip

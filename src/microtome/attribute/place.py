@@ -49,11 +49,6 @@ def baseline_at(subject: Any, bound: Any, site: str, value: Tensor, baseline: Ba
         raise ShapeError(f"the baseline {list(baseline.shape)} does not fit {site} {list(value.shape)}.") from error
 
 
-def rows_of(metric: Any, logits: Tensor) -> Tensor:
-    """The rows of logits that a metric reads [n, vocab], from a run that computed all rows or only those."""
-    return metric.read(logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits)
-
-
 def token_texts(subject: Any, inputs: Inputs) -> list[list[str]] | None:
     """Token texts of the real positions of each example, or None without a tokenizer."""
     if subject.tokenizer is None or inputs.ids is None:

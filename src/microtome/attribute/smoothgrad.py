@@ -1,12 +1,12 @@
 """SmoothGrad."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.noise import noisy_gradients
-from microtome.attribute.place import input_site, position_mask, rows_of, token_texts
+from microtome.attribute.noise import noise_map
 from microtome.method import Paper, method
 
 
@@ -87,19 +87,11 @@ def smoothgrad(
     Smilkov, Thorat, Kim, Viégas, Wattenberg (2017). SmoothGrad: removing noise by adding noise.
     https://arxiv.org/abs/1706.03825
     """
-    bound = subject.bind(task, metric=metric)
-    name = subject.site(at or input_site(subject)).name
-    run = subject.run(bound.inputs, record=[name], logits="all" if bound.metric.positions is None else bound.metric.positions)
-    x = run[name]
-    draws = noisy_gradients(subject, bound, name, x, noise, samples, seed)
-    total = torch.zeros_like(x)
-    for grad in draws:
-        total += grad
-    value = total / samples
-    return Attribution(
-        value.cpu(), subject.site(name).axes_of(value), name, "SmoothGrad",
-        bound.metric(rows_of(bound.metric, run.logits)).cpu(),
-        None, 2 * samples + 1, position_mask(subject, bound.inputs, name, value), token_texts(subject, bound.inputs),
-        subject.fingerprint(), task.fingerprint(),
-        {"metric": bound.metric.name, "noise": noise, "samples": samples, "seed": seed},
-    )  # fmt: skip
+
+    def mean(draws: Iterator[Tensor]) -> Tensor:
+        total = next(draws).clone()
+        for grad in draws:
+            total += grad
+        return total / samples
+
+    return noise_map(subject, task, "SmoothGrad", mean, at=at, metric=metric, noise=noise, samples=samples, seed=seed)

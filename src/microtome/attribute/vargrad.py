@@ -1,12 +1,13 @@
 """VarGrad."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.noise import noisy_gradients
-from microtome.attribute.place import input_site, position_mask, rows_of, token_texts
+from microtome.attribute.noise import noise_map
 from microtome.errors import UsageError
 from microtome.method import Paper, method
 
@@ -91,21 +92,14 @@ def vargrad(
     """
     if samples < 2:
         raise UsageError(f"a variance needs samples >= 2, got {samples!r}.")
-    bound = subject.bind(task, metric=metric)
-    name = subject.site(at or input_site(subject)).name
-    run = subject.run(bound.inputs, record=[name], logits="all" if bound.metric.positions is None else bound.metric.positions)
-    x = run[name]
-    draws = noisy_gradients(subject, bound, name, x, noise, samples, seed)
-    mean, spread = torch.zeros_like(x), torch.zeros_like(x)
-    for k, grad in enumerate(draws):  # Welford: stable, and no copy is kept
-        step = grad - mean
-        mean += step / (k + 1)
-        spread += step * (grad - mean)
-    value = spread / (samples - 1)
-    return Attribution(
-        value.cpu(), subject.site(name).axes_of(value), name, "VarGrad",
-        bound.metric(rows_of(bound.metric, run.logits)).cpu(),
-        None, 2 * samples + 1, position_mask(subject, bound.inputs, name, value), token_texts(subject, bound.inputs),
-        subject.fingerprint(), task.fingerprint(),
-        {"metric": bound.metric.name, "noise": noise, "samples": samples, "seed": seed},
-    )  # fmt: skip
+
+    def variance(draws: Iterator[Tensor]) -> Tensor:
+        mean = next(draws).clone()
+        spread = torch.zeros_like(mean)
+        for k, grad in enumerate(draws, 2):  # Welford: stable, and no copy is kept
+            step = grad - mean
+            mean += step / k
+            spread += step * (grad - mean)
+        return spread / (samples - 1)
+
+    return noise_map(subject, task, "VarGrad", variance, at=at, metric=metric, noise=noise, samples=samples, seed=seed)
