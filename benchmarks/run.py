@@ -37,8 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     fresh = []
     for name in chosen.names or known:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        fresh.append(run(known[name], quick=chosen.quick))
-        keep(fresh, list(known), quick=chosen.quick)
+        entry: dict[str, Any] = {"name": name, "cases": []}
+        for entry in run(known[name], quick=chosen.quick):  # kept after every case: a long benchmark may be stopped
+            keep(entry, known, quick=chosen.quick)
+        fresh.append(entry)
     shown = {"machine": machine(), "benchmarks": [entry for entry in fresh if entry["cases"]]}
     print(json.dumps(shown, indent=1) if chosen.json else table.markdown(shown))
     return int(any(not fine(entry, chosen.quick) for entry in fresh))
@@ -50,15 +52,19 @@ def benchmarks() -> dict[str, Benchmark]:
     return {name: importlib.import_module(f"tasks.{name}").BENCHMARK for name in files}
 
 
-def keep(fresh: list[dict[str, Any]], order: list[str], *, quick: bool) -> None:
-    """Write the results; benchmarks that were not run now keep what they had."""
+def keep(fresh: dict[str, Any], known: dict[str, Benchmark], *, quick: bool) -> None:
+    """Write the results; benchmarks and cases that were not run now keep what they had."""
     name = "quick" if quick else "latest"
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
     file = folder / f"{name}.json"
     old = json.loads(file.read_text())["benchmarks"] if file.is_file() else []
-    entries = {entry["name"]: entry for entry in [*old, *fresh] if entry["cases"]}
-    results = {"machine": machine(), "benchmarks": [entries[n] for n in order if n in entries]}
+    entries = {entry["name"]: entry for entry in old}
+    before = entries.get(fresh["name"], {"cases": []})["cases"]
+    cases = {case["case"]: case for case in [*before, *fresh["cases"]]}
+    ordered = [cases[case.name] for case in known[fresh["name"]].cases if case.name in cases]
+    entries[fresh["name"]] = {**fresh, "cases": ordered}
+    results = {"machine": machine(), "benchmarks": [entries[n] for n in known if n in entries]}
     file.write_text(json.dumps(results, indent=1) + "\n")
     text = table.markdown(results)
     (folder / f"{name}.md").write_text(text)

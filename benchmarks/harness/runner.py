@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,21 +19,24 @@ THREADS = 2
 LEAST_ROUNDS = 3
 
 
-def run(benchmark: Benchmark, *, quick: bool = False) -> dict[str, Any]:
-    """One entry of the results: every case with a row for each side, and the targets' verdicts.
+def run(benchmark: Benchmark, *, quick: bool = False) -> Iterator[dict[str, Any]]:
+    """The entry of the results, again after every case: a row for each side, and the targets' verdicts.
 
     With `quick` the sizes are small and one round is made: a check that everything runs and agrees, not a measurement.
     """
-    cases = [case for case in benchmark.cases if not quick or case.quick is not None]
-    return {
+    entry: dict[str, Any] = {
         "name": benchmark.name,
         "what": benchmark.what,
         "unit": benchmark.unit,
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "threads": THREADS,
         "notes": list(benchmark.notes),
-        "cases": [_case(benchmark, case, quick) for case in cases],
+        "cases": [],
     }
+    for case in benchmark.cases:
+        if not quick or case.quick is not None:
+            entry["cases"].append(_case(benchmark, case, quick))
+            yield entry
 
 
 def _case(benchmark: Benchmark, case: Case, quick: bool) -> dict[str, Any]:

@@ -43,13 +43,14 @@ def circuit_evaluation(settings: dict) -> Work:
     import microtome as mt
     from microtome.trace.masked import masked_metric, reference_values
     from microtome.trace.measured import bound_pairs
+    from microtome.trace.selection import pruned
     from microtome.trace.wires import wires
 
     subject, shown = mt.Subject(data.load(settings)), task(settings)
     graph, bound = mt.trace.eap(subject, shown), bound_pairs(subject, shown)
     layout = wires(subject)
     sizes = places(SIZES, int(graph.allowed.sum()))
-    masks = np.stack([_strongest(graph, size) for size in sizes])
+    masks = np.stack([pruned(_strongest(graph, size), graph.into) for size in sizes])  # what dangles changes nothing
 
     def call():
         reference = reference_values(subject, bound, layout, "corrupt")

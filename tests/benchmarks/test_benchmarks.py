@@ -57,7 +57,7 @@ def test_descriptions_hold_together(bench):
 def test_a_side_is_run_compared_and_timed(bench, harness, monkeypatch, tmp_path):
     monkeypatch.setenv("MICROTOME_PEERS", str(tmp_path / "nowhere"))
     benchmark = bench.benchmarks()["sweep_layer_head"]
-    entry = harness.runner.run(benchmark, quick=True)
+    (entry,) = harness.runner.run(benchmark, quick=True)
     (case,) = entry["cases"]
     hand, ours, lens, _ = case["rows"]
     assert hand["status"] == ours["status"] == "ok"
@@ -81,7 +81,7 @@ def test_a_side_that_breaks_says_why(bench, harness):
         "b", "a broken side", "run", (harness.Case("c", {"subject": "organism:nowhere"}),),
         (harness.Side("study", "commands:study", compared=False),), (harness.Target("study", at_most=1.0),), warmup=0, rounds=1,
     )  # fmt: skip
-    entry = harness.runner.run(broken)
+    (entry,) = harness.runner.run(broken)
     assert entry["cases"][0]["rows"][0]["status"].startswith("failed: RuntimeError")
     assert not bench.fine(entry, quick=False)
 

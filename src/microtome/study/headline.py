@@ -15,8 +15,9 @@ from microtome.errors import Degenerate
 from microtome.read.difference_in_means import difference_in_means
 from microtome.search.selective_units import selective_units
 from microtome.study.context import some_rows
-from microtome.study.material import Material, enough
+from microtome.study.material import Material
 from microtome.study.naming import liveliest, named
+from microtome.study.shown import enough
 from microtome.trace.attribution_patching import attribution_patching
 from microtome.trace.nodes import Node
 
@@ -47,7 +48,7 @@ def headline(found: Material, seed: int = 0) -> dict[str, float]:
     subject, task = found.subject, found.task[:PROMPTS]
     stimuli = enough(subject, found.stimuli[:SAMPLES], 2 * ROWS)
     bound = subject.bind(task, metric="logit_difference")
-    logits = subject.run(bound.inputs, logits="all" if bound.metric.positions is None else bound.metric.positions).logits
+    logits = subject.run(bound.inputs, logits=bound.metric.where).logits
     logits = bound.metric.read(logits)
     spread = float(logits.std(dim=-1).mean())  # random weights have small logits: only effects beside their spread compare
     out = {"task": float(bound.metric(logits).mean())}

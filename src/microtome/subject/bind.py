@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from microtome.errors import ShapeError, TokenizerError, UsageError
 from microtome.subject.inputs import Inputs
 from microtome.subject.replay import main_trunk
+from microtome.subject.run import one_row
 from microtome.subject.tokens import offsets
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ class Metric:
         """Values [n] from logits [n, vocab]."""
         return self.function(logits, self.answers.to(logits.device), self.wrong.to(logits.device))
 
+    @property
+    def where(self) -> "Tensor | Literal['all']":
+        """Which logits a run must give: those at the answer positions, or all where there are no positions."""
+        return "all" if self.positions is None else self.positions
+
     def read(self, logits: Tensor) -> Tensor:
         """Logits [n, vocab] at the answer positions of full logits [n, length, vocab], or of those alone [n, 1, vocab]."""
-        if logits.ndim == 3 and logits.shape[1] == 1:
-            return logits[:, 0]
+        logits = one_row(logits)
         if self.positions is None or logits.ndim == 2:
             return logits
         return logits[torch.arange(len(logits), device=logits.device), self.positions.to(logits.device)]

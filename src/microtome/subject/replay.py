@@ -6,9 +6,10 @@ forward. Every use is checked against the full forward first (`sweep.py`), and g
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,6 +95,8 @@ class Capture:
         At the metric's positions.
     keys, values : list of Tensor or None
         Per block [n, kv_head, length, d_head], where positions can be reused.
+    projected : dict of list of Tensor[n, length, units]
+        Outputs of the projections that were asked for, by block.
     """
 
     calls: list[dict[str, Any]]
@@ -101,15 +104,25 @@ class Capture:
     logits: Tensor
     keys: list[Tensor] | None = None
     values: list[Tensor] | None = None
+    projected: dict[int, list[Tensor]] = field(default_factory=dict)
 
 
-def capture(subject: "Subject", trunk: Trunk, inputs: Inputs, positions: Tensor, *, cache: bool) -> Capture:
-    """Run the model once, unedited, and keep what each block received."""
+def capture(
+    subject: "Subject",
+    trunk: Trunk,
+    inputs: Inputs,
+    positions: Tensor,
+    *,
+    cache: bool,
+    projections: Mapping[int, Sequence[nn.Module]] = MappingProxyType({}),
+) -> Capture:
+    """Run the model once, unedited, and keep what each block received, and what the `projections` of some blocks gave."""
     from microtome.subject.run import logits_of
 
     blocks = subject.module.get_submodule(trunk.blocks)
     calls: list[dict[str, Any]] = []
     hidden: list[Tensor] = []
+    projected: dict[int, list[Tensor]] = {block: [] for block in projections}
     handles = []
     site = Site("block", trunk.blocks, "input")
 
@@ -131,6 +144,9 @@ def capture(subject: "Subject", trunk: Trunk, inputs: Inputs, positions: Tensor,
     try:
         handles += [b.register_forward_pre_hook(before, with_kwargs=True) for b in blocks]  # type: ignore[union-attr]
         handles.append(list(blocks)[-1].register_forward_hook(after))  # type: ignore[arg-type]
+        for block, modules in projections.items():
+            kept = projected[block].append
+            handles += [m.register_forward_hook(lambda _m, _args, output, kept=kept: kept(output)) for m in modules]
         with torch.no_grad():
             extra = inputs if past is None else _with_cache(inputs, past)
             output = subject.call(extra, positions)
@@ -139,7 +155,7 @@ def capture(subject: "Subject", trunk: Trunk, inputs: Inputs, positions: Tensor,
             handle.remove()
     logits = logits_of(output)
     logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
-    result = Capture(calls, hidden, logits)
+    result = Capture(calls, hidden, logits, projected=projected)
     if past is not None:
         layers = getattr(past, "layers", [])
         full = [getattr(layer, "keys", None) for layer in layers]
@@ -241,4 +257,3 @@ def causal_mask(hidden: Tensor, start: int) -> Tensor:
     key, query = torch.arange(start + width, device=hidden.device), torch.arange(start, start + width, device=hidden.device)
     mask = torch.zeros(width, start + width, dtype=hidden.dtype, device=hidden.device)
     return mask.masked_fill(key[None] > query[:, None], torch.finfo(hidden.dtype).min)[None, None]
-

@@ -77,6 +77,11 @@ def logits_of(output: Any) -> Tensor:
     raise UsageError(f"the module returned {type(output).__name__}, which has no logits.")
 
 
+def one_row(logits: Tensor) -> Tensor:
+    """Logits [n, vocab] of a run that gave one position alone [n, 1, vocab]; others as they are."""
+    return logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
+
+
 def run(
     subject: "Subject",
     inputs: Inputs,

@@ -6,6 +6,7 @@ them. The result of a few edits is compared with full forwards first; where they
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,11 @@ from microtome.subject.apply import Count
 from microtome.subject.architecture import Trunk
 from microtome.subject.bind import Metric
 from microtome.subject.edit import Edit
+from microtome.subject.frame import Frame
 from microtome.subject.hooks import Placed, Tap, attached
 from microtome.subject.inputs import Inputs
 from microtome.subject.narrow import last_mlp, narrowed
+from microtome.subject.partial import changed, filled, last_projection, projections
 from microtome.subject.reading import reads_elsewhere
 from microtome.subject.replay import Capture, PrefixCache, capture, head_of, main_trunk, replay_block
 from microtome.subject.run import bind_edits, logits_of
@@ -95,9 +98,7 @@ class _Entry:
     by_block: dict[int, list[Edit]] = field(default_factory=dict)
 
 
-def sweep(
-    subject: "Subject", inputs: Inputs, edits: Sequence[Any], metric: Metric, *, memory: int = 256 * 2**20
-) -> Sweep:
+def sweep(subject: "Subject", inputs: Inputs, edits: Sequence[Any], metric: Metric, *, memory: int = 256 * 2**20) -> Sweep:
     """See `Subject.sweep`."""
     sets = [(e,) if isinstance(e, Edit) else tuple(e) for e in edits]
     if not sets or not all(sets):
@@ -111,7 +112,8 @@ def sweep(
     reuse = trunk.stack.causal and bool((inputs.frame.start == 0).all())
     entries = [_entry(subject, i, s, inputs, reuse) for i, s in enumerate(bound)]
     reuse = reuse and any(e.start > 0 for e in entries)
-    base = capture(subject, trunk, inputs, metric.positions, cache=reuse)  # type: ignore[arg-type]
+    kept = {b: projections(subject, trunk, b) for b in sorted({e.block for e in entries})}
+    base = capture(subject, trunk, inputs, metric.positions, cache=reuse, projections=kept)  # type: ignore[arg-type]
     if base.keys is None:
         for entry in entries:
             entry.start = 0
@@ -152,12 +154,12 @@ def _entry(subject: "Subject", index: int, edits: tuple[Edit, ...], inputs: Inpu
 class _Engine:
     """Waves through the blocks for entries that share a start position."""
 
-    def __init__(
-        self, subject: "Subject", trunk: Trunk, inputs: Inputs, base: Capture, metric: Metric, memory: int
-    ) -> None:
+    def __init__(self, subject: "Subject", trunk: Trunk, inputs: Inputs, base: Capture, metric: Metric, memory: int) -> None:
         self.subject, self.trunk, self.inputs, self.base, self.metric = subject, trunk, inputs, base, metric
         self.blocks = list(subject.module.get_submodule(trunk.blocks))  # type: ignore[arg-type]
-        self.last_mlp = last_mlp(subject, trunk)
+        last = (last_projection(subject, trunk), last_mlp(subject, trunk))
+        self.last = [module for module in last if module is not None]
+        self.projections = {b: projections(subject, trunk, b) for b in base.projected}
         self.finish = reader(subject, metric)
         self.rows, self.length = len(inputs), inputs.main.shape[1]
         widest = 4 * max(trunk.dims.d_mlp, trunk.dims.d_model) + self.length * max(1, trunk.dims.heads)
@@ -195,19 +197,30 @@ class _Engine:
                     active += joining
                 taps: dict[str, Tap] = {}
                 placed = []
+                where = self.changed(group, ordered[:active], l, frame)
+                before = [kept[:, start:] for kept in self.base.projected.get(l, ())]
                 for i in ordered[:active]:
                     for edit in group[i].by_block.get(l, ()):
                         site, k = self.subject.site(edit.site), slot[id(group[i])]
                         placed.append(Placed(edit, slice(k * n, (k + 1) * n), Count()))
                         taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
-                mlp = self.last_mlp if l == len(self.blocks) - 1 else None
-                with attached(self.subject.module, list(taps.values()), lambda site: frame), narrowed(mlp, columns):
+                with ExitStack() as stack:
+                    stack.enter_context(filled(self.projections.get(l, ()), before, where))
+                    stack.enter_context(attached(self.subject.module, list(taps.values()), lambda site: frame))
+                    for module in self.last if l == len(self.blocks) - 1 else ():
+                        stack.enter_context(narrowed(module, columns))
                     hidden = replay_block(self.blocks[l], self.base.calls[l], hidden, n, start, prefix)  # type: ignore[arg-type]
                 refuse_untouched(placed)
                 self.forwards += active * (self.length - start) / self.length / len(self.blocks)
             final = hidden[torch.arange(len(hidden), device=hidden.device), columns]  # type: ignore[index]
             values = self.finish(final.view(len(group), n, -1)).cpu()
         return values[[slot[id(e)] for e in group]]
+
+    def changed(self, group: list[_Entry], stacked: list[int], block: int, frame: Frame) -> Tensor | None:
+        """Where the input of this block's projections may differ from the unedited run; None = anywhere."""
+        fresh = [group[i].by_block[block] if group[i].block == block else None for i in stacked]
+        sites = {edit.site: self.subject.site(edit.site) for own in fresh for edit in own or ()}
+        return changed(fresh, frame, {given: site.name.split(f"blocks.{block}.")[-1] for given, site in sites.items()})
 
     def run(self, entries: list[_Entry]) -> tuple[Tensor | None, str]:
         """Values [entries, n], and why they cannot be used ("" where they agree with full forwards)."""
@@ -241,15 +254,12 @@ class _Engine:
         return worst
 
 
-def _full(
-    subject: "Subject", inputs: Inputs, sets: list[tuple[Edit, ...]], metric: Metric, memory: int, note: str
-) -> Sweep:
+def _full(subject: "Subject", inputs: Inputs, sets: list[tuple[Edit, ...]], metric: Metric, memory: int, note: str) -> Sweep:
     """Every entry by a full forward, as many copies stacked as the memory holds."""
     with torch.no_grad():
-        logits = logits_of(subject.call(inputs, "all" if metric.positions is None else metric.positions))
+        logits = logits_of(subject.call(inputs, metric.where))
     base = metric(metric.read(logits)).cpu()
     size = sum(v.numel() * v.element_size() for v in inputs.tensors.values()) * 64
     room = int(max(1, min(64, memory // max(1, size))))
     values = torch.cat(shrink_on_oom(lambda part: full_values(subject, inputs, part, metric), sets, room)[0])
     return Sweep(sets, values, base, 1.0 + len(sets), False, note)
-

@@ -55,7 +55,7 @@ def full_values(subject: "Subject", inputs: Inputs, sets: Sequence[tuple[Edit, .
             placed.append(Placed(edit, slice(k * n, (k + 1) * n) if len(sets) > 1 else None, Count()))
             taps.setdefault(site.name, Tap(site)).edits.append(placed[-1])
     with torch.no_grad(), attached(subject.module, list(taps.values()), inputs.frame_of):
-        logits = logits_of(subject.call(stacked, "all" if metric.positions is None else metric.positions.repeat(len(sets))))
+        logits = logits_of(subject.call(stacked, metric.repeat(len(sets)).where))
     refuse_untouched(placed)
     per = logits.view(len(sets), n, *logits.shape[1:])
     return torch.stack([metric(metric.read(copy)) for copy in per]).cpu()

@@ -9,6 +9,7 @@ from microtome.errors import UsageError
 from microtome.method import Paper, method
 from microtome.stimuli.metrics import kl
 from microtome.subject.fingerprint import current_fingerprint
+from microtome.subject.run import one_row
 from microtome.trace.graph import ScoredGraph
 from microtome.trace.masked import masked_metric, reference_values
 from microtome.trace.measured import bound_pairs, measured, require_effect
@@ -105,9 +106,8 @@ class Divergence:
     """KL from the whole model's distribution, in the shape of a metric."""
 
     def __init__(self, metric: Any, reference: Tensor) -> None:
-        self.inner, self.positions = metric, metric.positions
-        flat = reference[:, 0] if reference.ndim == 3 and reference.shape[1] == 1 else reference
-        self.reference = flat
+        self.inner, self.positions, self.where = metric, metric.positions, metric.where
+        self.reference = one_row(reference)
 
     def __call__(self, logits: Tensor) -> Tensor:
         return kl(logits, self.reference)

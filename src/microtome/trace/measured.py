@@ -38,8 +38,7 @@ def measured(
     subject: Any, inputs: Any, metric: Any, *, record: Sequence[str] = (), edits: Sequence[Edit] = ()
 ) -> tuple[Any, np.ndarray]:
     """One run and the metric [n] (float64) on it."""
-    positions = metric.positions
-    run = subject.run(inputs, record=record, edits=edits, logits="all" if positions is None else positions)
+    run = subject.run(inputs, record=record, edits=edits, logits=metric.where)
     return run, metric(metric.read(run.logits)).double().cpu().numpy()
 
 

@@ -12,7 +12,7 @@ def ability(context: Context) -> Section:
     """Accuracy on every task that applies, and the task that is traced."""
     found, subject = context.material, context.subject
     bound = subject.bind(found.task, metric="logit_difference")
-    rows = "all" if bound.metric.positions is None else bound.metric.positions
+    rows = bound.metric.where
     logits = subject.run(bound.inputs, logits=rows).logits
     logits = bound.metric.read(logits)
     value = bound.metric(logits).double().cpu().numpy()

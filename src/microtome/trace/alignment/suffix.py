@@ -17,7 +17,7 @@ from microtome.subject.frame import Position
 from microtome.subject.hooks import Tap, attached
 from microtome.subject.inputs import Inputs
 from microtome.subject.replay import CACHES, PrefixCache, capture, head_of, main_trunk, replay_block, tail
-from microtome.subject.run import logits_of
+from microtome.subject.run import logits_of, one_row
 from microtome.trace.alignment.cells import Cells
 
 #: Largest difference, relative to the spread of the logits, that a suffix may have from the full forward.
@@ -199,7 +199,7 @@ def _call_rows(call: dict[str, Any], rows: Tensor, n: int) -> dict[str, Any]:
 
 
 def _rows_of_logits(logits: Tensor) -> Tensor:
-    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
+    logits = one_row(logits)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ShapeError(
             f"an interchange is judged by the class that the network names, which takes logits [n, classes >= 2]; this "
