@@ -108,6 +108,8 @@ def _compare(benchmark: Benchmark, workers: dict[str, Worker], rows: dict[str, d
             rows[name]["difference"] = found = statistics.difference(paths[name], paths[present[0]])
             if not found <= benchmark.tolerance:
                 rows[name]["status"] = f"outputs differ ({found:.1e})"
+        for name in [n for n in workers if rows[n]["status"] != "ok"]:  # it has ended, or does another thing
+            workers.pop(name).close()
         if present:
             rows[present[0]]["spread"] = statistics.spread(paths[present[0]])
 

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import memory
 
-LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight", "auto-circuit")
+LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight", "auto-circuit", "sae-lens",
+             "dictionary-learning", "pyvene", "overcomplete")  # fmt: skip
 
 
 def main() -> None:

@@ -114,14 +114,33 @@ def sae_step(settings: dict) -> Work:
     return Work(lambda: fit.update(x, x) or True, lambda _: reached)
 
 
-def _fit(x: torch.Tensor, k: int, directions: torch.Tensor):
+def sae_quality(settings: dict) -> Work:
+    """`topk_sae`'s trainer on planted features, and the share of variance it leaves."""
+    from sides import sae
+
+    def call():
+        first, directions = sae.planted(settings, 0), sae.start(settings)[1]
+        fit = _fit(first, settings["k"], directions, settings["lr"])
+        for i in range(settings["steps"]):
+            rows = sae.planted(settings, i)
+            fit.update(rows, rows)
+        return fit
+
+    def outputs(fit):
+        basis = fit.dictionary()
+        return sae.left(settings, lambda x: basis.decode(basis.encode(x)))
+
+    return Work(call, outputs, units=settings["steps"])
+
+
+def _fit(x: torch.Tensor, k: int, directions: torch.Tensor, lr: float = 1e-4):
     """A training in the middle of a long run, on inputs that are not scaled, from given directions."""
     from microtome.decompose.ends import Feed
     from microtome.decompose.fitting import Fit, Recipe
     from microtome.decompose.topk_sae import TopK
     from microtome.subject.recording import Recording
 
-    recipe = Recipe(TopK(k), len(directions), lr=1e-4)
+    recipe = Recipe(TopK(k), len(directions), lr=lr)
     fit = Fit(recipe, Feed(Recording.of(x)).ends, x[:1], steps=10**6, batch=len(x))
     fit.scale_in = fit.scale_out = 1.0
     fit.progress.step = 10**5  # past the warm-up of the learning rate

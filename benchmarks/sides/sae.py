@@ -1,5 +1,7 @@
 """A sparse-autoencoder update: the product that no method can avoid, and a dense implementation of the whole update."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from harness.work import Work
@@ -12,6 +14,24 @@ def start(settings: dict) -> tuple[Tensor, Tensor]:
     x = torch.from_numpy(draw.standard_normal((settings["batch"], settings["d"]), dtype=np.float32))
     directions = torch.from_numpy(draw.standard_normal((settings["latents"], settings["d"]), dtype=np.float32))
     return x, directions / directions.norm(dim=1, keepdim=True)
+
+
+def planted(settings: dict, number: int) -> Tensor:
+    """Batch `number` of sums of eight of `planted` unit directions, with coefficients between 1/2 and 3/2."""
+    draw = np.random.default_rng([7, number])
+    fixed = np.random.default_rng(7).standard_normal((settings["planted"], settings["d"]), dtype=np.float32)
+    fixed /= np.linalg.norm(fixed, axis=1, keepdims=True)
+    codes = np.zeros((settings["batch"], settings["planted"]), dtype=np.float32)
+    chosen = draw.random(codes.shape, dtype=np.float32).argsort(1)[:, :8]
+    np.put_along_axis(codes, chosen, draw.random(chosen.shape, dtype=np.float32) + 0.5, 1)
+    return torch.from_numpy(codes @ fixed)
+
+
+def left(settings: dict, rebuild: Callable[[Tensor], Tensor]) -> dict[str, np.ndarray]:
+    """The share of the variance of a fresh batch that a dictionary leaves."""
+    x = planted(settings, 10**6)
+    with torch.no_grad():
+        return {"fvu": np.array([float((x - rebuild(x)).square().sum() / (x - x.mean(0)).square().sum())])}
 
 
 def first_reconstruction(x: Tensor, encoder: Tensor, b_enc, decoder: Tensor, b_dec: Tensor, k: int) -> np.ndarray:

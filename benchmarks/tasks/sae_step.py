@@ -1,6 +1,8 @@
 """One update of a TopK sparse autoencoder."""
 
-from harness.description import Benchmark, Case, Side
+from harness.description import Benchmark, Case, Side, Target
+
+LENS, LEARNING, PRODUCT = "sae-lens", "dictionary-learning", "encode product alone"
 
 BENCHMARK = Benchmark(
     name="sae_step",
@@ -16,8 +18,15 @@ BENCHMARK = Benchmark(
     sides=(
         Side("dense implementation", "sae:dense"),
         Side("microtome", "ours:sae_step"),
-        Side("encode product alone", "sae:encode_product", compared=False),
+        Side(LENS, "sae_peers:step", peer=True, environment="sae", settings={"peer": "saelens"}),
+        Side(LEARNING, "sae_peers:step", peer=True, environment="sae", settings={"peer": "dictionary_learning"}),
+        Side(PRODUCT, "sae:encode_product", compared=False),
     ),
-    targets=(),
+    targets=(
+        Target(LENS, against="microtome", at_least=3.0),
+        Target(LEARNING, against="microtome", at_least=3.0),
+        Target("microtome", against=PRODUCT, at_most=1.9),
+    ),
     rounds=10,
+    notes=("Compared is what the common start reconstructs of 16 rows.",),
 )
