@@ -1,6 +1,7 @@
 """The page: what it opens with, that it stands alone, that drawings say the numbers, and that gaps are told as gaps."""
 
 import base64
+import hashlib
 import html
 import json
 import math
@@ -18,7 +19,7 @@ from report_sample import blocks, finding, sample
 
 from microtome.errors import ShapeError, UsageError
 from microtome.evidence import Estimate, Finding, Null
-from microtome.study.blocks import BLOCKS, Bars, Heatmap, Images, Lines, Section, Table, Tokens, Units
+from microtome.study.blocks import BLOCKS, Bars, Graph, Heatmap, Images, Lines, Section, Table, Tokens, Units
 from microtome.study.report import render
 from microtome.study.report.charts.bars import bar_rows
 from microtome.study.report.charts.heatmap import grid
@@ -77,8 +78,25 @@ def test_it_stands_alone():
     assert len(anchors) == len(re.findall(r' id="', page))
 
 
-def test_the_sample_holds_every_block():
-    assert {type(b) for b in blocks("a")} == set(BLOCKS.values())
+def test_the_sample_holds_every_block_that_needs_no_script():
+    assert {type(b) for b in blocks("a")} == set(BLOCKS.values()) - {Graph}
+
+
+@pytest.mark.parametrize("word", ["</script><script>alert(1)</script>", "<!--<script>", "' onload='alert(1)"])
+def test_a_graph_brings_its_own_script_and_the_page_allows_no_other(word):
+    node = {"k": "token", "l": -1, "p": 0, "n": word, "b": word, "v": 1.0, "i": 1.0, "r": 0.0, "e": False, "u": ""}
+    facts = {"tokens": [word], "nodes": [node], "layers": 0, "edges": {"s": [], "t": [], "w": [], "p": []}, "left": 0}
+    block = Graph(word, facts, word)
+    page = _page(block, Graph("another", facts))
+    scripts = re.findall(r"<script(?: type=\"application/json\" id=\"mtg-\w+-data\")?>(.*?)</script>", page, re.S)
+    assert len(scripts) == page.count("<script") == 4  # the data and the drawing, twice
+    assert json.loads(scripts[0]) == facts
+    assert scripts[1] == scripts[3]
+    wanted = base64.b64encode(hashlib.sha256(scripts[1].encode()).digest()).decode()
+    assert f"img-src data:; script-src 'sha256-{wanted}'\">" in page
+    section = Section("k", "Part", "Lead.", [], [block])
+    again = Section.from_dict(json.loads(json.dumps(section.to_dict())))
+    assert render("T", "S", [again], {}) == render("T", "S", [section], {})
 
 
 def test_same_arguments_same_bytes_and_a_stored_section_gives_the_same_page():

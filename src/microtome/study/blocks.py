@@ -101,8 +101,18 @@ class Units:
     cards: list[dict[str, Any]]
 
 
-Block = Text | Table | Bars | Heatmap | Lines | Tokens | Images | Units
-BLOCKS: dict[str, Any] = {b.kind: b for b in (Text, Table, Bars, Heatmap, Lines, Tokens, Images, Units)}
+@dataclass(frozen=True)
+class Graph:
+    """An interactive attribution graph: what ``microtome.trace.view.facts`` gave; `notes` says how to read it."""
+
+    kind: ClassVar[str] = "graph"
+    title: str
+    facts: dict[str, Any]
+    notes: str = ""
+
+
+Block = Text | Table | Bars | Heatmap | Lines | Tokens | Images | Units | Graph
+BLOCKS: dict[str, Any] = {b.kind: b for b in (Text, Table, Bars, Heatmap, Lines, Tokens, Images, Units, Graph)}
 
 
 @dataclass(frozen=True)

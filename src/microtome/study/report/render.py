@@ -1,5 +1,6 @@
 """Sections and facts as one HTML page. Every word in it is data: it passes one escape on its way into a template."""
 
+import hashlib
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -37,7 +38,8 @@ def render(title: str, subtitle: str, sections: list[Section], facts: dict[str, 
     Returns
     -------
     str
-        HTML without scripts and without anything to fetch. The same arguments give the same text.
+        HTML without anything to fetch, and without scripts; where there is a `Graph`, its own script is allowed by its hash
+        and no other. The same arguments give the same text.
 
     Raises
     ------
@@ -63,8 +65,11 @@ def render(title: str, subtitle: str, sections: list[Section], facts: dict[str, 
     environment = _environment()
     counts = Counter(f.verdict for s in sections for f in s.findings)
     summary = [f"{counts[v]} {v}" for v in VERDICTS if counts[v]]
-    page = environment.get_template("page.html")
-    return page.render(title=title, subtitle=subtitle, sections=sections, facts=facts, summary=summary) + "\n"
+    graphs = any(block.kind == "graph" for s in sections for block in s.blocks)
+    page = environment.get_template("page.html").render(
+        title=title, subtitle=subtitle, sections=sections, facts=facts, summary=summary, allowed=_allowed() if graphs else ""
+    )
+    return page + "\n"
 
 
 @cache  # compiling the templates takes ten times as long as filling them
@@ -76,7 +81,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.globals |= {
         "bar_rows": bar_rows, "grid": grid, "plot": plot, "histogram": histogram, "token_lines": token_lines,
-        "cells": cells, "frame_cells": frame_cells, "pictures": pictures, "cards": cards, "badges": BADGES,
+        "cells": cells, "frame_cells": frame_cells, "pictures": pictures, "cards": cards, "badges": BADGES, "graph": _graph,
         "weakest": _weakest,
     }  # fmt: skip
     made.filters |= {
@@ -84,6 +89,19 @@ def _environment() -> Environment:
         "chance": digits.chance, "shorten": digits.shorten, "apart": apart,
     }  # fmt: skip
     return made
+
+
+def _allowed() -> Markup:
+    from microtome.trace.view import script_hash
+
+    return Markup(script_hash())
+
+
+def _graph(block: Any) -> Markup:
+    """The drawing; two of one title on a page show one graph."""
+    from microtome.trace.view import drawn
+
+    return Markup(drawn(block.facts, name="g" + hashlib.sha256(block.title.encode()).hexdigest()[:12]))
 
 
 def _safe(value: Any) -> Markup:

@@ -4,13 +4,21 @@ import torch
 
 from microtome.decompose import pca, random_dictionary, topk_sae
 from microtome.describe import predicate_explainer, token_texts
+from microtome.errors import SiteError
 from microtome.evidence import Finding
 from microtome.search.selective_units import selective_units
-from microtome.study.blocks import Bars, Lines, Section, Table
+from microtome.study.blocks import Bars, Graph, Lines, Section, Table, Text
 from microtome.study.context import Context, some_rows
 from microtome.study.stages.units import TELLS, count
+from microtome.subject.basis import Basis
+from microtome.trace import attribution_graph
+from microtome.trace.view import facts
 
-ROWS, STEPS, ACTIVE = 12_000, 400, 8
+ROWS, STEPS, ACTIVE, NODES = 12_000, 400, 8, 16
+NOTES = (
+    "Attention, norms and gates are held at this prompt's values, so where the network looks is not explained. Diamonds are "
+    "what the dictionary leaves unexplained. Drag, zoom, filter; click a node for what it brings and gets."
+)
 
 
 def dictionary(context: Context) -> Section:
@@ -52,4 +60,19 @@ def dictionary(context: Context) -> Section:
                              d.score.value])  # fmt: skip
             blocks.append(Table("Latents that tell properties, and what they respond to in words",
                                 ["property", "latent", "AUROC", "description", "held-out correlation"], rows))  # fmt: skip
+    if context.subject.trunks and context.material.task.kind == "text":
+        blocks.append(_graph(context, sae))
     return Section("dictionary", "Directions of the middle layer", lead, findings, blocks)
+
+
+def _graph(context: Context, sae: Basis) -> Graph | Text:
+    """How the directions bring the answer of one prompt."""
+    task = context.material.task
+    prompt, answer, wrong = task.clean[0], task.answers[0], None if task.wrong is None else task.wrong[0]
+    target = answer if wrong is None else (answer, wrong)
+    try:
+        found = attribution_graph(context.subject, prompt, [sae], target=target, nodes=NODES)
+    except SiteError as error:
+        return Text(f"No graph of one prompt through the directions: {error}")
+    title = f'One prompt through the directions: "{prompt}", {answer}' + (f" rather than {wrong}" if wrong is not None else "")
+    return Graph(title, facts(found), NOTES)

@@ -1,5 +1,5 @@
 """An attribution graph as an interactive page: one HTML file, no network."""
 
-from microtome.trace.view.page import block, page
+from microtome.trace.view.page import block, drawn, facts, page, script_hash
 
-__all__ = ["block", "page"]
+__all__ = ["block", "drawn", "facts", "page", "script_hash"]

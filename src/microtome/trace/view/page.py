@@ -1,5 +1,10 @@
-"""Facts of a graph as JSON, and the page around them. All text of the model passes one escape, and is drawn as text."""
+"""Facts of a graph as JSON, and the page around them. All text of the model passes one escape, and is drawn as text.
 
+The script is one fixed text, so a page can allow it by its hash and no other.
+"""
+
+import base64
+import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +20,7 @@ MOST_NODES, MOST_EDGES = 2000, 20_000
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}">
 <title>{title}</title><style>body{margin:0}h1{font:600 16px/1.3 system-ui,sans-serif;margin:10px 14px}</style></head>
 <body class="mtg-whole"><h1>{title}</h1>{graph}</body></html>
 """
@@ -36,20 +41,35 @@ def page(graph: "AttributionGraph", title: str = "attribution graph", *, units: 
     str
     """
     name = escape_html(title)
-    return name.join(PAGE.split("{title}")[:2]) + name + PAGE.split("{title}")[2].replace("{graph}", block(graph, units=units))
+    head, heading, rest = PAGE.replace("{allowed}", script_hash()).split("{title}")
+    return head + name + heading + name + rest.replace("{graph}", block(graph, units=units))
 
 
 def block(graph: "AttributionGraph", *, units: str = "", name: str = "graph") -> str:
     """The same as a piece of a page; `name` tells apart several graphs on one page."""
+    return drawn(facts(graph, units=units), name=name)
+
+
+def drawn(facts: dict[str, Any], *, name: str = "graph") -> str:
+    """What `facts` gave, as a piece of a page, which must allow `script_hash`."""
     if not name.isidentifier():
         raise UsageError(f"the name of a block must be an identifier, got {name!r}.")
-    style, script = (files("microtome.trace.view").joinpath(f).read_text("utf-8") for f in ("graph.css", "graph.js"))
-    data = script_json(facts(graph, units=units))
+    style = files("microtome.trace.view").joinpath("graph.css").read_text("utf-8")
     return (
         f'<style>{style}</style><div class="mtg" id="mtg-{name}"></div>'
-        f'<script type="application/json" id="mtg-{name}-data">{data}</script>'
-        f'<script>{script}\nmicrotomeGraph("mtg-{name}");</script>'
+        f'<script type="application/json" id="mtg-{name}-data">{script_json(facts)}</script>'
+        f"<script>{_script()}</script>"
     )
+
+
+def script_hash() -> str:
+    """The script as a source of a Content-Security-Policy: ``'sha256-...'``."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()}'"
+
+
+def _script() -> str:
+    script = files("microtome.trace.view").joinpath("graph.js").read_text("utf-8")
+    return script + '\nfor (const e of document.querySelectorAll(".mtg:empty")) microtomeGraph(e.id);'
 
 
 def facts(graph: "AttributionGraph", *, units: str = "") -> dict[str, Any]:
