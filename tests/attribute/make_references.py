@@ -1,7 +1,7 @@
-"""Write tests/attribute/references/*.npz with the peers: run it with the Python of their environment (see peers.txt there).
+"""Write tests/attribute/references/*.npz with the peers; run it with the Python of benchmarks/peers-attribute.txt.
 
-captum 0.9.0, zennit 0.5.1, grad-cam 1.5.7, lxt 2.1. torchvision, which some of them import and none of these uses, may be
-absent: an empty module stands in for it.
+captum 0.9.0, zennit 0.5.1, grad-cam 1.5.7, lxt 2.1, quantus 0.6.0. torchvision, which some of them import and none of these
+uses, may be absent: an empty module stands in for it.
 """
 
 import importlib.machinery
@@ -49,7 +49,7 @@ def stand_in() -> None:
 
 def main() -> None:
     """Write one file per peer."""
-    wanted = sys.argv[1:] or ["zennit", "captum", "grad_cam", "lxt"]
+    wanted = sys.argv[1:] or ["zennit", "captum", "grad_cam", "lxt", "judge"]
     for name in wanted:
         FOLDER.mkdir(exist_ok=True)
         np.savez_compressed(FOLDER / f"{name}.npz", **globals()[name]())
@@ -92,12 +92,12 @@ def zennit() -> dict:
 
 
 def captum() -> dict:
-    """DeepLIFT's rescale rule and Grad-CAM.
+    """DeepLIFT's rescale rule, Grad-CAM, and the paths: internal influence, integrated gradients of a layer, GradientSHAP.
 
     Average pools: behind a ReLU captum's rule for max pools misses completeness (by 0.15 of 0.07 on this network), since the
     ReLU reads its signal before the pool has changed it.
     """
-    from captum.attr import DeepLift, LayerGradCam
+    from captum.attr import DeepLift, GradientShap, InternalInfluence, LayerGradCam, LayerIntegratedGradients
 
     net, x = models.plain_cnn(torch.nn.AvgPool2d), models.images()
     found = {
@@ -105,6 +105,11 @@ def captum() -> dict:
         "deeplift_zero": DeepLift(net).attribute(x, target=TARGETS),
         "layer_grad_cam": LayerGradCam(net, net[3]).attribute(x, target=TARGETS),
     }
+    rule = {"target": TARGETS, "n_steps": 24, "method": "gausslegendre"}
+    found["internal_influence"] = InternalInfluence(net, net[3]).attribute(x, **rule)
+    found["layer_integrated_gradients"] = LayerIntegratedGradients(net, net[3]).attribute(x, **rule)
+    torch.manual_seed(0)
+    found["gradient_shap"] = GradientShap(net).attribute(x, x.flip(3) * 0.5, n_samples=2000, stdevs=0.02, target=TARGETS)
     return {name: value.detach().numpy() for name, value in found.items()}
 
 
@@ -163,6 +168,48 @@ def lxt() -> dict:
         chosen = logits[torch.arange(4), TARGETS]
         found[family] = (leaf * torch.autograd.grad(chosen.sum(), leaf)[0]).detach().numpy()
         found[f"{family}_logits"] = logits.detach().numpy()
+    return found
+
+
+def judge() -> dict:
+    """Measures of captum and quantus on given maps, changes and moves."""
+    stand_in()
+    import quantus
+    from captum.metrics import infidelity, sensitivity_max
+
+    g = np.random.default_rng(0)
+    net, x = models.grey_cnn(), models.images()[:, :1]
+    maps, changes = g.normal(size=(4, 1, 12, 12)), g.normal(0, 0.3, size=(6, 4, 1, 12, 12))
+    mask = np.zeros((4, 1, 12, 12), dtype=bool)
+    mask[:, :, 2:7, 3:8] = True
+    found = {"maps": maps, "changes": changes, "mask": mask}
+    repeated = torch.tensor(changes).transpose(0, 1).flatten(0, 1)  # captum repeats each example in place
+
+    def moved(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return repeated, inputs - repeated
+
+    @torch.enable_grad()
+    def slope(inputs: tuple[torch.Tensor, ...] | torch.Tensor) -> tuple[torch.Tensor, ...]:
+        leaf = (inputs[0] if isinstance(inputs, tuple) else inputs).detach().requires_grad_(True)
+        rows = TARGETS.repeat_interleave(len(leaf) // len(TARGETS))
+        return torch.autograd.grad(net(leaf)[torch.arange(len(leaf)), rows].sum(), leaf)
+
+    options = {"target": TARGETS, "n_perturb_samples": len(changes)}
+    for name, scaled in (("infidelity", False), ("infidelity_scaled", True)):
+        found[name] = infidelity(net, moved, x, torch.tensor(maps), normalize=scaled, **options).numpy()
+    found["sensitivity_max"] = sensitivity_max(
+        slope, x, lambda inputs, perturb_radius: inputs + 0.1 * repeated, n_perturb_samples=len(changes)
+    ).numpy()
+
+    given = {"model": net.float(), "x_batch": x.float().numpy(), "y_batch": TARGETS.numpy(), "device": "cpu"}
+    options = {"normalise": False, "display_progressbar": False, "disable_warnings": True}
+    signed, positive = maps.astype(np.float32), np.abs(maps).astype(np.float32)
+    found["pixel_flipping"] = quantus.PixelFlipping(features_in_step=12, perturb_baseline="black", abs=False, **options)(
+        **given, a_batch=signed)  # fmt: skip
+    for name in ("RelevanceMassAccuracy", "RelevanceRankAccuracy", "PointingGame"):
+        found[name] = getattr(quantus, name)(abs=False, **options)(**given, a_batch=positive, s_batch=mask)
+    for name in ("Sparseness", "Complexity"):
+        found[name] = getattr(quantus, name)(abs=True, **options)(**given, a_batch=signed)
     return found
 
 

@@ -40,6 +40,13 @@ def plain_cnn(pool: type[nn.Module] = nn.MaxPool2d) -> nn.Sequential:
     ))  # fmt: skip
 
 
+def grey_cnn() -> nn.Sequential:
+    """One channel, smooth, for the peers' measures."""
+    return drawn(nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(144, 5),
+    ))  # fmt: skip
+
+
 def images(n: int = 4, size: int = 12) -> Tensor:
     """Pixels between 0 and 1, float64."""
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

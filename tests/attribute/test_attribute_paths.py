@@ -6,7 +6,7 @@ import torch
 from attribute_models import behind, model
 from torch import nn
 
-from microtome.attribute import conductance, iia, integrated_gradients, integrated_jacobians, paths
+from microtome.attribute import conductance, iia, integrated_gradients, integrated_jacobians, merge, paths
 from microtome.errors import SiteError, UsageError
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
@@ -86,7 +86,7 @@ def test_integrated_jacobians_agree_with_a_slow_loop(siamese):
     e = [net(ids) for ids in (a, b)]
     torch.testing.assert_close(found.output, (e[0] * e[1]).sum(1).detach())
     torch.testing.assert_close(found.values.sum((1, 2)) + found.reference, found.output, atol=1e-6, rtol=0)
-    terms = found.lost
+    terms = found.terms
     reference = terms["f(reference, b)"] + terms["f(a, reference)"] - terms["f(reference, reference)"]
     torch.testing.assert_close(reference, found.reference)
 
@@ -100,7 +100,12 @@ def test_integrated_jacobians_transpose_scale_and_save(siamese, tmp_path):
     torch.testing.assert_close(cosine.output, torch.cosine_similarity(*e))
     torch.testing.assert_close(cosine.values * (e[0].norm(dim=1) * e[1].norm(dim=1))[:, None, None], found.values)
     found.save(tmp_path / "a.safetensors")
-    assert set(type(found).load(tmp_path / "a.safetensors").lost) == set(found.lost)
+    again = type(found).load(tmp_path / "a.safetensors")
+    assert again.lost == {}
+    assert set(again.terms) == set(found.terms)
+    assert all(torch.equal(again.terms[name], value) for name, value in found.terms.items())
+    assert all(torch.equal(found[1:].terms[name], value[1:]) for name, value in found.terms.items())
+    assert all(torch.equal(merge([found[:1], found[1:]]).terms[name], value) for name, value in found.terms.items())
     with pytest.raises(UsageError, match="similarity"):
         integrated_jacobians(Subject(net), task(a, b), at="embed", similarity="euclid")
     with pytest.raises(SiteError, match="positions"):

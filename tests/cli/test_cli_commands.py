@@ -106,6 +106,25 @@ def test_attribute(tmp_path):
     assert cli(*arguments, "--method", "deletion_test").exit_code == 2
 
 
+def test_attribute_evaluate():
+    arguments = ("attribute", "evaluate", CNN, "--task", "classify", "--prompts", 8)
+    found = head(document(*arguments, "--method", "gradient", "--method", "grad_cam", "--at", "conv3"), "attribute evaluate")
+    assert [row["method"] for row in found["scores"][:3]] == ["gradient", "grad_cam", "random map"]
+    assert found["measures"] == ["deletion", "insertion", "gini", "mprt"]
+    assert len(found["differences"]) == 4 * 3
+    assert all(row["p"] <= row["q"] for row in found["differences"])
+    check_finding(found["findings"][0])
+    card = document(*arguments, "--method", "gradient", "--measure", "gini", "--axioms")["axioms"]["gradient"]
+    assert {row["axiom"]: row["holds"] for row in card}["rescaling"]
+    text = cli(*arguments, "--method", "gradient", "--measure", "gini")
+    assert "paired differences" in text.stdout
+    for wrong, said in ((("--measure", "ginny"), "'gini'"), (("--measure", "pointing_game"), "masks"),
+                        (("--method", "gradients"), "'gradient'"), (("--prompts", 1), "one group")):  # fmt: skip
+        refused = cli(*arguments, *wrong)
+        assert refused.exit_code != 0
+        assert said in refused.stderr
+
+
 def test_trace_finds_the_circuit_and_takes_nodes_by_name():
     arguments = ("trace", "indirect-object", "--subject", IOI, "--prompts", 24)
     found = head(document(*arguments, "--nodes", "head"), "trace")
@@ -154,13 +173,13 @@ def test_doctor_never_shows_a_key(monkeypatch):
     assert found["devices"][0].startswith("cpu")
 
 
-REPLICATION = '''
+REPLICATION = """
 from microtome.replication import Claim
 CATALOG, SEEDS, BUDGET_SECONDS, METHODS = ("decompose", 1), (0, 1, 2), 1, ("microtome.rng",)
 CLAIMS = [Claim("more than half", "share", 0.5, null="chance")]
 def run(seed):
     return {{"share": {share}, "chance": 0.1}}
-'''
+"""
 
 
 def test_replicate_writes_the_ledger_and_fails_where_a_claim_fails(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ REGISTERED = list(ROOT_COMMAND.commands)  # type: ignore[attr-defined]
 #: The list that the documents give.
 DOCUMENTED = [
     "study", "study verify", "record", "decompose", "decompose compare", "decompose convert", "describe", "search",
-    "attribute", "trace", "methods", "methods show", "replicate", "organisms", "bench", "doctor",
+    "attribute", "attribute evaluate", "trace", "methods", "methods show", "replicate", "organisms", "bench", "doctor",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from microtome.errors import UsageError
 from microtome.rng import rng
 from microtome.stimuli.language import BEHAVIOURS, behaviour, corpus, properties, task, tasks, vocabulary
 from microtome.stimuli.language.facts import CITY_OF, COUNTRY_OF, HELD_OUT, ONE_HOP, TWO_HOP
-from microtome.stimuli.language.lexicon import LEXICAL, OCCUPATIONS, PLURALS, VELAN
+from microtome.stimuli.language.lexicon import COLOURS, FEMALE, LETTERS, LEXICAL, MALE, OBJECTS, OCCUPATIONS, PLURALS, VELAN
 from microtome.stimuli.language.world import documents, spans
 
 SEEDS = 500
@@ -190,6 +190,29 @@ def test_stereotypes_have_their_shares():
     for occupation, share in OCCUPATIONS.items():
         n = len(said[occupation])
         assert abs(np.mean(said[occupation]) - share) < 4 * np.sqrt(share * (1 - share) / n), occupation
+
+
+@pytest.mark.parametrize(("name", "classes"), [("pronoun", (FEMALE, MALE, tuple(OCCUPATIONS))),
+                                               ("entity_binding", (OBJECTS, LETTERS)),
+                                               ("coloured_objects", (OBJECTS, COLOURS))])  # fmt: skip
+def test_a_narrowed_behaviour_draws_from_the_first_words_only(name, classes):
+    narrow = BEHAVIOURS[name].narrowed(4)
+    said = {w for seed in range(SEEDS) for w in narrow.document(rng(seed, "narrow")).words} - {"a"}
+    for words in classes:
+        assert set(words) & said == set(words[:4]) - {"a"}
+    shown = [d.words for found, d in documents(200, 3, {name: 20.0}, {name: 4}) if found == name]
+    assert len(shown) > 50
+    assert all(set(words) <= said | {"a"} for words in shown)
+    assert [d for _, d in documents(50, 3, words={})] == [d for _, d in documents(50, 3)]
+
+
+def test_narrowing_is_refused_where_it_cannot_be():
+    with pytest.raises(UsageError, match="all of its words"):
+        BEHAVIOURS["induction"].narrowed(4)
+    with pytest.raises(UsageError, match="no behaviour"):
+        next(documents(1, words={"pronouns": 4}))
+    with pytest.raises(UsageError, match="more words"):
+        BEHAVIOURS["pronoun"].narrowed(1).document(rng(0))
 
 
 def test_held_out_people_are_never_said_to_speak():

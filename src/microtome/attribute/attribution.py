@@ -18,6 +18,8 @@ FACTS = {
     "axes": list, "site": str, "method": str, "evaluations": int, "tokens": (list, type(None)), "subject": str, "data": str,
     "settings": dict,
 }  # fmt: skip
+#: Fields that hold named rows of one number per example.
+NAMED = ("lost", "terms")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,8 @@ class Attribution:
         What it was made with.
     lost : dict of str to Tensor[n]
         Backward rules: "module:function" -> relevance that entered at its output and did not come out at its inputs.
+    terms : dict of str to Tensor[n]
+        Further numbers that belong to the result, e.g. what `reference` is made of where it has several parts.
     """
 
     values: Tensor
@@ -63,6 +67,7 @@ class Attribution:
     data: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     lost: dict[str, Tensor] = field(default_factory=dict)
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != len(self.axes):
@@ -107,7 +112,7 @@ class Attribution:
             self, values=self.values[part], output=self.output[part],
             reference=None if self.reference is None else self.reference[part],
             mask=None if self.mask is None else self.mask[part], tokens=None if self.tokens is None else self.tokens[part],
-            lost={name: value[part] for name, value in self.lost.items()},
+            **{kind: {name: value[part] for name, value in getattr(self, kind).items()} for kind in NAMED},
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -136,7 +141,7 @@ class Attribution:
 
         tensors = {"values": self.values.contiguous(), "output": self.output.contiguous()}
         tensors |= {k: v.contiguous() for k, v in (("reference", self.reference), ("mask", self.mask)) if v is not None}
-        tensors |= {f"lost.{name}": v.contiguous() for name, v in self.lost.items()}
+        tensors |= {f"{kind}.{name}": v.contiguous() for kind in NAMED for name, v in getattr(self, kind).items()}
         facts = {"format": "microtome.attribution", **{name: getattr(self, name) for name in FACTS}}
         write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
 
@@ -157,13 +162,14 @@ class Attribution:
         if not isinstance(facts, dict) or facts.pop("format", None) != "microtome.attribution":
             raise FormatError(f"'{path}' is not a microtome attribution.")
         wrong = {name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)} | (set(facts) - set(FACTS))
-        lost = {k.removeprefix("lost."): tensors.pop(k) for k in list(tensors) if k.startswith("lost.")}
+        named = {kind: {k[len(kind) + 1 :]: tensors.pop(k) for k in list(tensors) if k.startswith(f"{kind}.")}
+                 for kind in NAMED}  # fmt: skip
         wrong |= {"values", "output"} - set(tensors) | (set(tensors) - {"values", "output", "reference", "mask"})
         if wrong:
             raise FormatError(f"'{path}' is a damaged attribution: missing, unknown or of a wrong kind: {sorted(wrong)}.")
         facts["axes"] = tuple(map(str, facts["axes"]))
         try:
-            return cls(**tensors, **facts, lost=lost)
+            return cls(**tensors, **facts, **named)
         except ShapeError as error:
             raise FormatError(f"'{path}' is a damaged attribution: {error}") from error
 
@@ -185,7 +191,8 @@ def merge(parts: "list[Attribution]") -> Attribution:
         reference=torch.cat([p.reference for p in parts if p.reference is not None]) if has else None,
         mask=torch.cat([p.mask for p in parts if p.mask is not None]) if first.mask is not None else None,
         tokens=[t for p in parts for t in (p.tokens or [])] if first.tokens is not None else None,
-        lost={k: torch.cat([p.lost[k] for p in parts]) for k in first.lost if all(k in p.lost for p in parts)},
+        **{kind: {k: torch.cat([getattr(p, kind)[k] for p in parts]) for k in getattr(first, kind)
+                  if all(k in getattr(p, kind) for p in parts)} for kind in NAMED},
     )  # fmt: skip
 
 

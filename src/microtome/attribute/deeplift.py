@@ -27,9 +27,6 @@ from microtome.subject.edit import patch
     serves="informativeness",
     cannot_claim="Implementation invariance: two networks for one function can get different shares (Sundararajan et al. "
         "2017).",
-    skips=dict.fromkeys(
-        ("truth", "null"), "the planted network multiplies (attention, layer norm); the rescale rule is made for activations"
-    ),
 )  # fmt: skip
 def deeplift(
     subject: Any,

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
+from microtome.attribute.judge.places import explained
 from microtome.attribute.place import Baseline, baseline_at
-from microtome.errors import Degenerate, SiteError, SubjectMismatch
+from microtome.errors import Degenerate, SiteError
 from microtome.evidence import Estimate, Finding, Null, Provenance, bootstrap, cluster_bootstrap
 from microtome.rng import rng
 from microtome.subject.edit import patch
@@ -55,10 +56,7 @@ def deletion_test(
     SiteError
         When the attribution has no positions or places.
     """
-    if attribution.data and attribution.data != task.fingerprint():
-        raise SubjectMismatch("the attribution explains another task.")
-    if attribution.subject and attribution.subject != subject.fingerprint():
-        raise SubjectMismatch("the attribution explains another subject.")
+    explained(subject, task, attribution)
     place = attribution.by_position().flatten(1)
     if place.shape[1] < 2:
         raise SiteError(f"deletion needs positions or places; the attribution has axes {attribution.axes}.")

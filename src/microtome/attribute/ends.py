@@ -35,6 +35,13 @@ class Ends:
     reference: Tensor
     baseline: Any
 
+    def measure(self, values: Tensor) -> Tensor:
+        """The metric [k, n] in float64 where the site takes values [k, n, ...], all stacked on the batch."""
+        metric = self.bound.metric.repeat(len(values))
+        stacked = self.bound.inputs.repeat(len(values))
+        run = self.subject.run(stacked, edits=[patch(self.site, values.flatten(0, 1))], logits=metric.where)
+        return metric(metric.read(run.logits)).view(len(values), -1).double().cpu()
+
     def attribution(
         self,
         values: Tensor,
@@ -62,7 +69,7 @@ def ends(subject: Any, task: Any, *, at: str | None, baseline: Baseline, metric:
     """Run the input and the baseline."""
     bound = subject.bind(task, metric=metric)
     name = subject.site(at or input_site(subject)).name
-    rows = "all" if bound.metric.positions is None else bound.metric.positions
+    rows = bound.metric.where
     run = subject.run(bound.inputs, record=[name], logits=rows)
     start = baseline_at(subject, bound, name, run[name], baseline)
     base = subject.run(bound.inputs, edits=[patch(name, start)], logits=rows)

@@ -5,7 +5,6 @@ from typing import Any
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import named
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game
 from microtome.attribute.place import Baseline
@@ -86,4 +85,4 @@ def feature_ablation(
     """
     g = game(subject, task, at=at, baseline=baseline, features=features, metric=metric)
     drops = g.full()[0] - g.worth(singles(g.players))
-    return g.attribution(drops.T, "feature ablation", g.players + 2, {"fill": named(baseline)})
+    return g.attribution(drops.T, "feature ablation", g.players + 2, {})

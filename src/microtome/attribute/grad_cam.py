@@ -23,10 +23,6 @@ from microtome.method import Paper, method
     notion="post-hoc",
     serves="informativeness",
     cannot_claim="Fine detail: the map has the grid of the site, and upsampling makes it look sharper than it is.",
-    tiny={"at": "embed", "formula": "hires"},
-    skips=dict.fromkeys(
-        ("truth", "null"), "in the planted network values times gradients vanish before a layer norm; CAM has its own truth"
-    ),
 )  # fmt: skip
 def grad_cam(
     subject: Any,

@@ -25,7 +25,6 @@ from microtome.method import Paper, method
     notion="post-hoc",
     serves="informativeness",
     cannot_claim="More than its factors: the detail comes from guided backpropagation, which hardly depends on the class.",
-    tiny={"at": "embed"},
 )  # fmt: skip
 def guided_grad_cam(subject: Any, task: Any, *, at: str | None = None, metric: str | None = None) -> Attribution:
     """Multiply guided backpropagation at the input by the positive part of Grad-CAM, upsampled.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted, named
+from microtome.attribute.ends import counted
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game
 from microtome.attribute.place import Baseline
@@ -104,4 +104,4 @@ def hsic(
     kernel = kernel - kernel.mean(1, keepdim=True) - kernel.mean(2, keepdim=True) + kernel.mean((1, 2), keepdim=True)
     z = masks.double()  # rows of the centred kernel sum to 0, so both halves of K_j give the same
     scores = 2 * torch.einsum("kp,nkl,lp->np", z, kernel, z) / (samples - 1) ** 2
-    return g.attribution(scores, "HSIC", samples + 2, {"samples": samples, "seed": seed, "fill": named(baseline)})
+    return g.attribution(scores, "HSIC", samples + 2, {"samples": samples, "seed": seed})

@@ -129,6 +129,6 @@ def iia(
 
 def _through(e: Ends, site: str, value: Tensor, above: str) -> tuple[Tensor, Tensor]:
     """The site above and the metric when a site is set to a value."""
-    rows = "all" if e.bound.metric.positions is None else e.bound.metric.positions
+    rows = e.bound.metric.where
     run = e.subject.run(e.bound.inputs, edits=[patch(site, value)], record=[above], logits=rows)
     return run[above], e.bound.metric(e.bound.metric.read(run.logits)).double().cpu()

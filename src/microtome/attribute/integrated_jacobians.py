@@ -63,7 +63,7 @@ def integrated_jacobians(
     Returns
     -------
     Attribution
-        Axes (batch, position, other). ``output`` f(a, b); ``lost`` the three terms of the references, which are not zero for
+        Axes (batch, position, other). ``output`` f(a, b); ``terms`` the three terms of the references, which are not zero for
         an encoder that was not trained to have e(r) = 0; ``residual`` what the integral misses.
 
     Raises
@@ -110,7 +110,7 @@ def integrated_jacobians(
         value, ("batch", "position", "other"), name, "integrated Jacobians", f(e_a, e_b), reference,
         2 * (steps * (1 + len(a)) + 2), position_mask(subject, bound.inputs, name, seen), token_texts(subject, bound.inputs),
         subject.fingerprint(), task.fingerprint(),
-        {"similarity": similarity, "steps": steps, "baseline": named(baseline)}, terms,
+        {"similarity": similarity, "steps": steps, "baseline": named(baseline)}, terms=terms,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted, named
+from microtome.attribute.ends import counted
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game, weighted_least_squares
 from microtome.attribute.place import Baseline
@@ -98,5 +98,5 @@ def kernel_shap(
     phi = weighted_least_squares(masks, gain, weights, both[0] - both[1])
     return g.attribution(
         phi, "KernelSHAP", len(masks) + 4,
-        {"samples": samples, "seed": seed, "fill": named(baseline)}, reference=both[1].to(g.ends.output),
+        {"samples": samples, "seed": seed}, reference=both[1].to(g.ends.output),
     )  # fmt: skip

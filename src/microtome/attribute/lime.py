@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted, named
+from microtome.attribute.ends import counted
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game, weighted_least_squares
 from microtome.attribute.place import Baseline
@@ -109,5 +109,5 @@ def lime(
     phi = weighted_least_squares(z - near @ z, values - near @ values, near, ridge=ridge)
     return g.attribution(
         phi, "LIME", samples + 2,
-        {"samples": samples, "width": width, "ridge": ridge, "seed": seed, "fill": named(baseline)},
+        {"samples": samples, "width": width, "ridge": ridge, "seed": seed},
     )  # fmt: skip

@@ -4,7 +4,7 @@ Every perturbation method is a sampler of masks, an imputer of what is absent, a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,11 @@ from microtome.attribute.imputers import Fill, Imputer, imputer_of
 from microtome.attribute.place import Baseline
 from microtome.engine import shrink_on_oom
 from microtome.errors import Degenerate, NonFinite, ShapeError, UsageError
-from microtome.subject.edit import patch
 
 #: Bytes of stacked site values per call of the network.
 CHUNK_BYTES = 32 * 2**20
+#: Stacked examples per call: more of them leave the processor's caches and gain nothing.
+CHUNK_ROWS = 1024
 PLACES = ("position", "time", "y", "x")
 
 
@@ -46,9 +47,12 @@ class Game:
     axes: tuple[str, ...]
 
     def worth(self, masks: Tensor) -> Tensor:
-        """The metric [k, n] in float64 of coalitions [k, players]: 1 (or True) present, 0 absent, between: blended."""
+        """The metric [k, n] in float64 of coalitions [k, players], or [k, n, players] where each example has its own.
+
+        1 (or True) present, 0 absent, between: blended.
+        """
         end = self.ends.end
-        room = int(max(1, CHUNK_BYTES // max(1, end.numel() * end.element_size())))
+        room = max(1, min(CHUNK_BYTES // max(1, end.numel() * end.element_size()), CHUNK_ROWS // max(1, len(end))))
         parts, _ = shrink_on_oom(self._worth, masks.to(end), room)
         found = torch.cat(parts)
         if not torch.isfinite(found).all():
@@ -59,12 +63,8 @@ class Game:
 
     def _worth(self, masks: Tensor) -> Tensor:
         e, k = self.ends, len(masks)
-        kept = masks[:, self.labels.to(masks.device)][:, None].expand(k, *e.end.shape)
-        x = self.fill(e.end, kept)
-        metric = e.bound.metric.repeat(k)
-        rows = "all" if metric.positions is None else metric.positions
-        run = e.subject.run(e.bound.inputs.repeat(k), edits=[patch(e.site, x.flatten(0, 1))], logits=rows)
-        return metric(metric.read(run.logits)).view(k, -1).double().cpu()
+        kept = masks[..., self.labels.to(masks.device)]
+        return e.measure(self.fill(e.end, (kept if masks.ndim == 3 else kept[:, None]).expand(k, *e.end.shape)))
 
     def full(self) -> Tensor:
         """The worth of everybody and of nobody [2, n]."""
@@ -116,7 +116,7 @@ def game(
     """
     drawn = isinstance(baseline, Imputer) or (isinstance(baseline, str) and baseline == "blur")
     plain: Baseline = "zero" if drawn or isinstance(baseline, Imputer) else baseline
-    e = ends(subject, task, at=at, baseline=plain, metric=metric)
+    e = replace(ends(subject, task, at=at, baseline=plain, metric=metric), baseline=baseline)
     axes = subject.site(e.site).axes_of(e.end)
     place = [i - 1 for i, a in enumerate(axes) if a in PLACES] or list(range(e.end.ndim - 1))
     sizes = [e.end.shape[1 + i] for i in place]

@@ -46,7 +46,7 @@ def noise_map(
     """The attribution that `summarise` makes of the gradients at noisy copies of a site."""
     bound = subject.bind(task, metric=metric)
     name = subject.site(at or input_site(subject)).name
-    run = subject.run(bound.inputs, record=[name], logits="all" if bound.metric.positions is None else bound.metric.positions)
+    run = subject.run(bound.inputs, record=[name], logits=bound.metric.where)
     value = summarise(noisy_gradients(subject, bound, name, run[name], noise, samples, seed))
     return Attribution(
         value.cpu(), subject.site(name).axes_of(value), name, method, bound.metric(bound.metric.read(run.logits)).cpu(),

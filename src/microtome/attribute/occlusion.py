@@ -92,7 +92,7 @@ def occlusion(
         raise UsageError(f"size and stride must be at least 1, got {size} and {step}.")
     bound = subject.bind(task, metric=metric)
     name = subject.site(at or input_site(subject)).name
-    rows = "all" if bound.metric.positions is None else bound.metric.positions
+    rows = bound.metric.where
     run = subject.run(bound.inputs, record=[name], logits=rows)
     x = run[name]
     axes = subject.site(name).axes_of(x)

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted, named
+from microtome.attribute.ends import counted
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game
 from microtome.attribute.place import Baseline
@@ -102,5 +102,5 @@ def rise(
     masks = coin_flips(g.players, samples, seed, keep)
     scores = g.worth(masks).T @ masks.double() / (samples * keep)
     return g.attribution(
-        scores, "RISE", samples + 2, {"samples": samples, "keep": keep, "seed": seed, "fill": named(baseline)}
+        scores, "RISE", samples + 2, {"samples": samples, "keep": keep, "seed": seed}
     )  # fmt: skip

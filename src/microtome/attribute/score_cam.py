@@ -28,10 +28,6 @@ from microtome.subject.edit import patch
     notion="post-hoc",
     serves="informativeness",
     cannot_claim="What a channel does alone: masks of several channels overlap.",
-    tiny={"at": "embed"},
-    skips=dict.fromkeys(
-        ("truth",), "masked embeddings leave the planted network nothing to normalise; the peer is the oracle"
-    ),
 )  # fmt: skip
 def score_cam(subject: Any, task: Any, *, at: str | None = None, metric: str | None = None) -> Attribution:
     """Weight each channel by the metric on the input masked with that channel's map.
@@ -85,7 +81,7 @@ def score_cam(subject: Any, task: Any, *, at: str | None = None, metric: str | N
     source = input_site(subject)
     x = subject.run(bound.inputs, record=[source], logits="none")[source]
     below = layout_of(subject, source, x)
-    rows = "all" if bound.metric.positions is None else bound.metric.positions
+    rows = bound.metric.where
     mode = {1: "linear", 2: "bilinear"}[len(below.grid)]
     scores = []
     for k in range(a.shape[1]):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted, named
+from microtome.attribute.ends import counted
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game
 from microtome.attribute.place import Baseline
@@ -99,5 +99,5 @@ def shapley_sampling(
         phi[:, order.tolist()] += worth.diff(dim=0).T / samples
     return g.attribution(
         phi, "Shapley sampling", samples * (g.players - 1) + 4,
-        {"samples": samples, "seed": seed, "fill": named(baseline)}, reference=both[1].to(g.ends.output),
+        {"samples": samples, "seed": seed}, reference=both[1].to(g.ends.output),
     )  # fmt: skip

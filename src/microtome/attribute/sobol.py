@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted, named
+from microtome.attribute.ends import counted
 from microtome.attribute.imputers import Imputer
 from microtome.attribute.masks import game
 from microtome.attribute.place import Baseline
@@ -102,5 +102,5 @@ def sobol(
     scores = ((worth[0] - worth[2:]) ** 2).mean(dim=1) / (2 * variance)
     return g.attribution(
         scores.T, "Sobol total index", designs.shape[0] * samples + 2,
-        {"samples": samples, "seed": seed, "fill": named(baseline)},
+        {"samples": samples, "seed": seed},
     )  # fmt: skip

@@ -7,6 +7,7 @@ import typer
 
 from microtome.cli import given, options
 from microtome.cli.answer import Answer, Grid, findings_grid, findings_json
+from microtome.cli.attribute_evaluate import evaluate
 from microtome.cli.command import command
 
 #: Prompts of which the largest attributions are shown, and how many of each.
@@ -18,7 +19,12 @@ def register(app: typer.Typer) -> None:
     command(app, "attribute", examples=(
         "microtome attribute organism:vision-cnn --task classify --method gradient",
         "microtome attribute organism:language --task ioi --method integrated_gradients --json",
+        "microtome attribute evaluate organism:vision-cnn --method gradient --method occlusion --measure deletion",
     ))(attribute)  # fmt: skip
+    command(app, "attribute evaluate", examples=(
+        "microtome attribute evaluate organism:vision-cnn --method gradient --method occlusion --measure deletion",
+        "microtome attribute evaluate organism:language --task ioi --axioms",
+    ))(evaluate)  # fmt: skip
 
 
 def attribute(

@@ -53,7 +53,7 @@ def _device(text: str) -> Any:
 
 def stimuli(subject: Any, data: Path | None, seed: int) -> Any:
     """Data as in a study: the file, the organism's own, or text that the model writes."""
-    from microtome.study.material import enough, stimuli_of
+    from microtome.study.shown import enough, stimuli_of
 
     return enough(subject, stimuli_of(subject, data, getattr(subject.organism, "truth", None), seed))
 
@@ -91,7 +91,7 @@ def task(subject: Any, name: str | None, seed: int, prompts: int) -> Any:
     if not Path(name).exists():
         have = f"its tasks are {', '.join(known)}" if known else "it has no tasks of its own"
         raise UsageError(f"no task or file '{name}' for {subject.name}; {have}.{nearest(name, known)}")
-    from microtome.study.material import read_task
+    from microtome.study.tasks import read_task
 
     return read_task(name, known)[:prompts]
 
@@ -99,7 +99,7 @@ def task(subject: Any, name: str | None, seed: int, prompts: int) -> Any:
 def tasks(subject: Any, seed: int) -> dict[str, Any]:
     """The tasks that can be put to a subject without a file."""
     from microtome.stimuli.task import Task
-    from microtome.study.material import tasks_of
+    from microtome.study.tasks import tasks_of
 
     truth, organism = getattr(subject.organism, "truth", None), subject.organism
     if organism is not None and organism.examples is not None and not hasattr(truth, "tasks"):

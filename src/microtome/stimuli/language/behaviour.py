@@ -1,7 +1,9 @@
 """One behaviour of a generated world: how its scenes are drawn, written down, and altered into counterfactuals."""
 
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +24,8 @@ def pick(random: np.random.Generator, items: Sequence[T]) -> T:
 
 def draw(random: np.random.Generator, items: Sequence[T], k: int) -> list[T]:
     """`k` different `items` in random order (quicker than `Generator.choice` for the few that a scene needs)."""
+    if k > len(items):
+        raise UsageError(f"{k} different words cannot be drawn from {len(items)}; give the behaviour more words.")
     chosen: dict[int, None] = {}
     while len(chosen) < k:
         chosen.setdefault(int(random.random() * len(items)))
@@ -67,6 +71,7 @@ class Behaviour:
     name, question : str
         Key, and what is asked of the network in one line.
     sample : callable(random) -> scene
+        One that takes `words` as well can be `narrowed`.
     write : callable(scene) -> Document
     alter : callable(scene, random) -> scene, optional
         The counterfactual scene; None for a behaviour that is only shown (no task).
@@ -88,7 +93,7 @@ class Behaviour:
 
     name: str
     question: str
-    sample: Callable[[np.random.Generator], Scene]
+    sample: Callable[..., Scene]
     write: Callable[[Scene], Document]
     alter: Callable[[Scene, np.random.Generator], Scene] | None = None
     deterministic: bool = True
@@ -98,6 +103,18 @@ class Behaviour:
     wrong: Callable[[Scene, np.random.Generator], str] | None = None
     weight: float = 1.0
     figure: str = "accuracy"
+
+    def narrowed(self, words: int) -> "Behaviour":
+        """The same with the first `words` words of each class only: what has to be matched is then found much sooner.
+
+        Raises
+        ------
+        UsageError
+            When its scenes cannot be drawn from fewer words.
+        """
+        if "words" not in inspect.signature(self.sample).parameters:
+            raise UsageError(f"behaviour {self.name!r} always draws from all of its words.")
+        return replace(self, sample=partial(self.sample, words=words))
 
     def document(self, random: np.random.Generator) -> Document:
         """One document of the corpus."""

@@ -67,15 +67,21 @@ def tasks() -> list[str]:
     return [name for name, b in BEHAVIOURS.items() if b.alter is not None]
 
 
-def documents(n: int, seed: int = 0, weights: Mapping[str, float] | None = None) -> Iterator[tuple[str, Document]]:
-    """`n` (behaviour, document) pairs, behaviours mixed by their weights, times `weights` where given."""
+def documents(
+    n: int, seed: int = 0, weights: Mapping[str, float] | None = None, words: Mapping[str, int] | None = None
+) -> Iterator[tuple[str, Document]]:
+    """`n` (behaviour, document) pairs, behaviours mixed by their weights, times `weights` where given.
+
+    `words` tells from how many words of each class some behaviours draw; others from all.
+    """
     names = list(BEHAVIOURS)
+    shown = {**BEHAVIOURS, **{name: behaviour(name).narrowed(few) for name, few in (words or {}).items()}}
     for name in weights or ():
         behaviour(name)
     share = np.array([BEHAVIOURS[name].weight * (weights or {}).get(name, 1.0) for name in names])
     random = rng(seed, "language corpus")
     for choice in random.choice(len(names), size=n, p=share / share.sum()):
-        yield names[choice], BEHAVIOURS[names[choice]].document(random)
+        yield names[choice], shown[names[choice]].document(random)
 
 
 def corpus(n: int = 1000, seed: int = 0) -> Stimuli:

@@ -1,5 +1,6 @@
-"""Generated pictures whose every concept has a pixel mask."""
+"""Generated pictures whose every concept, and all evidence, has a pixel mask."""
 
 from microtome.stimuli.vision.scenes import CONCEPTS, SHAPES, scenes, watermarked
+from microtome.stimuli.vision.worlds import blocks, coloured_part, mosaics, panels
 
-__all__ = ["CONCEPTS", "SHAPES", "scenes", "watermarked"]
+__all__ = ["CONCEPTS", "SHAPES", "blocks", "coloured_part", "mosaics", "panels", "scenes", "watermarked"]

@@ -18,9 +18,9 @@ class Scene:
     listed: bool
 
 
-def sample(random: np.random.Generator) -> Scene:
+def sample(random: np.random.Generator, words: int | None = None) -> Scene:
     k = few(random)
-    objects, colours = draw(random, OBJECTS, k), draw(random, COLOURS, k)
+    objects, colours = draw(random, OBJECTS[:words], k), draw(random, COLOURS[:words], k)
     return Scene(tuple(objects), tuple(colours), int(random.random() * k), random.random() < 0.5, random.random() < 0.5)
 
 

@@ -16,9 +16,10 @@ class Scene:
     asked: int
 
 
-def sample(random: np.random.Generator) -> Scene:
+def sample(random: np.random.Generator, words: int | None = None) -> Scene:
     k = few(random)
-    return Scene(tuple(draw(random, OBJECTS, k)), tuple(draw(random, LETTERS, k)), int(random.random() * k))
+    things, boxes = draw(random, OBJECTS[:words], k), draw(random, LETTERS[:words], k)
+    return Scene(tuple(things), tuple(boxes), int(random.random() * k))
 
 
 def write(scene: Scene) -> Document:

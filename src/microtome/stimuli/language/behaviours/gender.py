@@ -26,10 +26,10 @@ class Pair:
     then: str
 
 
-def sample_pair(random: np.random.Generator) -> Pair:
-    names = (pick(random, FEMALE), pick(random, MALE))
+def sample_pair(random: np.random.Generator, words: int | None = None) -> Pair:
+    names = (pick(random, FEMALE[:words]), pick(random, MALE[:words]))
     names = names if random.random() < 0.5 else names[::-1]
-    first, second = draw(random, tuple(OCCUPATIONS), 2)
+    first, second = draw(random, tuple(OCCUPATIONS)[:words], 2)
     return Pair(names, (first, second), int(random.random() * 2), pick(random, SAID), pick(random, THEN))
 
 

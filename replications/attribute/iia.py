@@ -1,0 +1,121 @@
+"""Barkan et al. (2023), Iterated Integrated Attributions: nested paths over the input and a layer.
+
+Pictures of 24 x 24 noisy pixels hold one patch of 6 x 6 with one of four textures; a convolutional network names it. The sum
+of the map is the mean of the logit difference over the input's path less that of the layer's baseline (in float64); the same
+with one node, the null, is not. The share of the positive map within the patch is compared with Grad-CAM and with integrated
+gradients of the same layer; inserting and deleting pixels in its order with a random order. Maps of the network with redrawn
+weights spread as the patch's share of the picture.
+
+Whether iterated maps lie in the patch more than the two others depends on the network here: on the reported seeds they are not
+below by more than 0.01 and above in two of three; on the seeds of the calibration (10 to 14) below in three of five, by up to
+0.09. On dimmed pictures the texture sinks in the network's biases, and their maps are averaged in. Neither the layer before
+(where the network above is not homogeneous) nor a third path (IIA3) was better on the worst of these. An earlier version asked
+faithfulness to be above 0 and took maps of redrawn networks for the null of the comparisons, where no map is better than
+another; 0.1 is asked now, the null of the comparisons is a random map, and the reported seeds 5 to 7 are new.
+
+https://arxiv.org/abs/2310.18585
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from microtome.attribute import Attribution, grad_cam, heatmap, iia, integrated_gradients, perturbation_curves
+from microtome.evidence import bootstrap
+from microtome.organisms.fit import fit, seeded
+from microtome.replicate import Claim
+from microtome.rng import rng
+from microtome.stimuli.task import Task
+from microtome.subject.subject import Subject
+
+CATALOG = ("attribute", 200)
+SEEDS = (5, 6, 7)
+BUDGET_SECONDS = 120
+METHODS = ("microtome.attribute.iia", "microtome.attribute.paths", "microtome.attribute.judge.curves")
+SIDE, PATCH, TEST, LAYER, BELOW = 24, 6, 40, "5", "3"
+
+CLAIMS = [
+    Claim("the sum is the mean over the input's path: worst relative error at 32 x 32 nodes", "identity", 0.001, "<=",
+          null="identity_one_node"),
+    Claim("mass in the patch, not below Grad-CAM: lower bound of the difference", "over_grad_cam", -0.01,
+          null="random_over_grad_cam"),
+    Claim("nor below integrated gradients of the layer", "over_layer_ig", -0.01, null="random_over_layer_ig"),
+    Claim("and above one of the two", "over_one", 0.0, null="random_over_one"),
+    Claim("insertion less deletion, above a random order: lower bound", "faithful", 0.1, null="faithful_redrawn"),
+    Claim("mass in the patch beyond its share of the picture", "excess", 0.1, null="redrawn_excess"),
+    Claim("of a network with redrawn weights, distance of the mass from that share", "redrawn_away", 0.1, "<=", null="excess"),
+]  # fmt: skip
+
+
+def run(seed: int) -> dict[str, float]:
+    """Train, explain, compare."""
+    net = seeded(network, seed, "planted patch").eval()
+    x, y, _ = pictures(3000, rng(seed, "planted patch", "train"))
+    fit(net, lambda s: nn.functional.cross_entropy(net(x[rows(s)]), y[rows(s)]), 220, lr=5e-3)
+    x, y, where = pictures(TEST, rng(seed, "planted patch", "test"))
+    task = Task("texture", x, x.flip(0), y, (y + 1) % 4, kind="image", groups=list(range(TEST)))
+    subject = Subject(net)
+    found = {name: compared(s, task, where, seed) for name, s in
+             (("", subject), ("redrawn_", subject.twin("reinit", seed=seed)))}  # fmt: skip
+    double = Task("texture", x[:8].double(), x[:8].double(), y[:8], (y[:8] + 1) % 4, kind="image")
+    # Above the last layer the network is homogeneous, where one node is exact: the identity is checked below it.
+    missed = [iia(Subject(net.double()), double, at=BELOW, steps=n).residual for n in (32, 1)]
+    size = iia(Subject(net), double, at=BELOW, steps=8).values.flatten(1).sum(1).abs().mean()
+    ours, other = found[""], found["redrawn_"]
+    return {
+        "identity": float(missed[0].abs().max() / size), "identity_one_node": float(missed[1].abs().max() / size),
+        **ours, "faithful_redrawn": other["faithful"], "redrawn_excess": other["excess"],
+        "redrawn_away": abs(other["excess"]), "accuracy": float((net(x.double()).argmax(1) == y).double().mean()),
+    }  # fmt: skip
+
+
+def compared(subject: Subject, task: Task, where: Tensor, seed: int) -> dict[str, float]:
+    """Mass of three maps in the patch, and what insertion and deletion say of the first."""
+    maps = {"iia": iia(subject, task, at=LAYER), "cam": grad_cam(subject, task, at=LAYER),
+            "ig": integrated_gradients(subject, task, at=LAYER)}  # fmt: skip
+    shown = {name: heatmap(m, (SIDE, SIDE)).double() for name, m in maps.items()}
+    mass = {name: ((s * where).sum((1, 2)) / s.sum((1, 2)).clamp(min=1e-12)).numpy() for name, s in shown.items()}
+    low = {name: bootstrap(mass["iia"] - mass[name], seed=seed).low for name in ("cam", "ig")}
+    random = torch.tensor(rng(seed, "order").random((TEST, SIDE, SIDE)))
+    spread = ((random * where).sum((1, 2)) / random.sum((1, 2))).numpy()
+    chance = {name: bootstrap(spread - mass[name], seed=seed).low for name in ("cam", "ig")}
+    gain = faithfulness(subject, task, maps["iia"], shown["iia"]) - faithfulness(subject, task, maps["iia"], random)
+    return {
+        "random_over_grad_cam": chance["cam"], "random_over_layer_ig": chance["ig"], "random_over_one": max(chance.values()),
+        "over_grad_cam": low["cam"], "over_layer_ig": low["ig"], "over_one": max(low.values()),
+        "excess": float(mass["iia"].mean() - where.double().mean()), "mass": float(mass["iia"].mean()),
+        "mass_grad_cam": float(mass["cam"].mean()), "mass_layer_ig": float(mass["ig"].mean()),
+        "faithful": bootstrap(gain, seed=seed).low,
+    }  # fmt: skip
+
+
+def faithfulness(subject: Subject, task: Task, found: Attribution, shown: Tensor) -> np.ndarray:
+    """Insertion less deletion of pixels in the order of a shown map, by the probability of the answer [n]."""
+    pixels = replace(found, values=shown, axes=("batch", "y", "x"), site="0:input", reference=None)
+    curves = perturbation_curves(subject, task, pixels, baseline=0.0, metric="probability")
+    return (curves.insertion - curves.deletion).numpy()
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4),
+    )  # fmt: skip
+
+
+def rows(step: int, batch: int = 48, n: int = 3000) -> Tensor:
+    return torch.arange(step * batch, (step + 1) * batch) % n
+
+
+def pictures(n: int, stream: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures [n, 1, 24, 24], their textures [n], and where the patch is [n, 24, 24]."""
+    at = np.indices((PATCH, PATCH))
+    textures = np.stack([at[0] // 2 % 2, at[1] // 2 % 2, at.sum(0) // 2 % 2, at.sum(0) % 2]) * 2.0 - 1
+    y = stream.integers(4, size=n)
+    x, where = stream.normal(0, 0.3, (n, SIDE, SIDE)), np.zeros((n, SIDE, SIDE), dtype=bool)
+    for i, (top, left) in enumerate(stream.integers(0, SIDE - PATCH, (n, 2))):
+        x[i, top : top + PATCH, left : left + PATCH] += textures[y[i]]
+        where[i, top : top + PATCH, left : left + PATCH] = True
+    return torch.tensor(x[:, None], dtype=torch.float32), torch.tensor(y), torch.tensor(where)

@@ -1,0 +1,58 @@
+"""An attribution as one number per place of a site, and the order that it gives."""
+
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from microtome.attribute.attribution import Attribution
+from microtome.attribute.masks import PLACES, Game
+from microtome.attribute.place import position_mask
+from microtome.errors import SiteError, SubjectMismatch
+from microtome.rng import torch_rng
+from microtome.subject.fingerprint import current_fingerprint
+
+
+def explained(subject: Any, task: Any, attribution: Attribution) -> None:
+    """Refuse an attribution of another subject or task."""
+    if attribution.data and attribution.data != task.fingerprint():
+        raise SubjectMismatch(f"the attribution explains another task than '{task.name}'; attribute this one.")
+    if attribution.subject and attribution.subject != current_fingerprint(subject):
+        raise SubjectMismatch(f"the attribution explains another subject than {subject.name}; attribute this one.")
+
+
+def place_scores(subject: Any, attribution: Attribution, board: Game) -> tuple[Tensor, Tensor]:
+    """The attribution of each place of a game's site [n, places] in float64, and which of them are real."""
+    site, inputs = board.ends.site, board.ends.bound.inputs
+    axes = subject.site(site).axes_of(board.ends.end)
+    sizes = [s for s, a in zip(board.ends.end.shape, axes) if a in PLACES]
+    scores = scores_on(attribution, sizes or list(board.ends.end.shape[1:]), f"{site} (axes {axes})")
+    mask = position_mask(subject, inputs, site, board.ends.end) if sizes == [board.players] else None
+    return scores, torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+
+
+def scores_on(attribution: Attribution, sizes: list[int], where: str) -> Tensor:
+    """One number per place [n, prod(sizes)]: summed over channels, interpolated where the map has another grid."""
+    own = [a for a in attribution.axes if a in PLACES]
+    values = attribution.by_position() if own else attribution.values
+    flat = not own and values[0].numel() == prod(sizes)  # a picture of one channel, flattened before the first layer
+    if list(values.shape[1:]) != sizes and not flat:
+        if len(own) != len(sizes) or not own or own[-1] not in ("x", "time"):
+            raise SiteError(
+                f"{attribution.method} at {attribution.site} has {list(values.shape[1:])} places, {where} has {sizes}: "
+                "name a site with its places with at=."
+            )
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(sizes)]
+        values = F.interpolate(values[:, None].float(), sizes, mode=mode, align_corners=False)[:, 0]
+    return values.double().flatten(1).cpu()
+
+
+def ranks(scores: Tensor, real: Tensor, seed: int) -> Tensor:
+    """Place in the order of each score [n, places]: 0 the largest. Ties at random, unreal places last."""
+    n, places = scores.shape
+    shuffled = torch.rand(n, places, generator=torch_rng(seed, "ties"), dtype=torch.float64).argsort(dim=1)
+    mixed = scores.masked_fill(~real, -torch.inf).gather(1, shuffled)
+    order = shuffled.gather(1, mixed.argsort(dim=1, descending=True, stable=True))
+    return torch.empty_like(order).scatter_(1, order, torch.arange(places).expand(n, -1))

@@ -1,0 +1,119 @@
+"""Does a map stay when the input hardly moves? Two norms of the same neighbours: max-sensitivity and local Lipschitz."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microtome.attribute.attribution import Attribution
+from microtome.attribute.ends import counted
+from microtome.attribute.judge.infidelity import spread
+from microtome.errors import Degenerate, ShapeError, UsageError
+from microtome.rng import torch_rng
+
+#: A method with its options fixed: (subject, task) -> Attribution.
+Explain = Callable[[Any, Any], Attribution]
+#: Cells of stacked inputs per call of the method.
+CHUNK_CELLS = 2**21
+
+
+def max_sensitivity(
+    subject: Any, task: Any, explain: Explain, *, radius: float | Tensor = 0.02, draws: int = 10, seed: int = 0
+) -> Tensor:
+    """Largest relative change of a map near the input [n]; lower is better.
+
+    ``max |A(x + d) - A(x)| / |A(x)|`` over d uniform in a box.
+
+    Parameters
+    ----------
+    subject : Subject
+    task : Task
+        With inputs that can be moved: images or vectors.
+    explain : callable
+        (subject, task) -> Attribution.
+    radius : float or Tensor[draws, n, ...], default 0.02
+        Half the side of the box, as a share of the range of each example's input; or the moves themselves.
+    draws : int, default 10
+    seed : int, default 0
+
+    Returns
+    -------
+    Tensor[n]
+
+    Raises
+    ------
+    UsageError
+        For inputs that cannot be moved (texts, token ids).
+    Degenerate
+        When a map is all zero.
+
+    Notes
+    -----
+    Null: none is needed to compare methods; a map that ignores network and input has 0.
+    Misleads when read alone: a constant map is perfectly robust.
+
+    References
+    ----------
+    Yeh et al. (2019). On the (In)fidelity and Sensitivity of Explanations. https://arxiv.org/abs/1901.09392
+    """
+    size, moved, _ = neighbours(subject, task, explain, radius, draws, seed)
+    flat = (size == 0).nonzero().flatten().tolist()
+    if flat:
+        raise Degenerate(f"the map of example {flat[0]} is zero everywhere: a relative change has no meaning.")
+    return moved.amax(0) / size
+
+
+def local_lipschitz(
+    subject: Any, task: Any, explain: Explain, *, radius: float | Tensor = 0.02, draws: int = 10, seed: int = 0
+) -> Tensor:
+    """Largest change of a map per change of the input [n]; lower is better. Parameters as in `max_sensitivity`.
+
+    ``max |A(x + d) - A(x)| / |d|``
+
+    Notes
+    -----
+    Null: as `max_sensitivity`. Misleads when methods give maps in different units: compare relative changes.
+
+    References
+    ----------
+    Alvarez-Melis, Jaakkola (2018). On the Robustness of Interpretability Methods. https://arxiv.org/abs/1806.08049
+    """
+    _, moved, steps = neighbours(subject, task, explain, radius, draws, seed)
+    return (moved / steps.clamp(min=1e-300)).amax(0)
+
+
+def neighbours(
+    subject: Any, task: Any, explain: Explain, radius: float | Tensor, draws: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Norms: of the map [n], of its changes [draws, n], and of the moves of the input [draws, n]."""
+    x = task.clean
+    if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
+        raise UsageError(f"task '{task.name}' has {task.kind} inputs that cannot be moved a little; use images or vectors.")
+    if isinstance(radius, Tensor):
+        if radius.shape[1:] != x.shape:
+            raise ShapeError(f"moves {list(radius.shape)} do not fit [draws, {', '.join(map(str, x.shape))}].")
+        moves = radius.to(x)
+    else:
+        counted("draws", draws)
+        if not radius > 0:
+            raise UsageError(f"radius must be above 0, got {radius!r}.")
+        box = 2 * torch.rand(draws, *x.shape, generator=torch_rng(seed, "neighbours"), dtype=torch.float64) - 1
+        moves = radius * spread(x) * box.to(x)
+    here = explain(subject, task).values.double()
+    changes = []
+    for part in moves.split(max(1, CHUNK_CELLS // x.numel())):
+        found = explain(subject, _stacked(task, x + part)).values.double()
+        changes.append((found.unflatten(0, (len(part), len(x))) - here).flatten(2).norm(dim=2))
+    return here.flatten(1).norm(dim=1), torch.cat(changes), moves.double().flatten(2).norm(dim=2)
+
+
+def _stacked(task: Any, inputs: Tensor) -> Any:
+    """The task on inputs [k, n, ...], all copies in one batch."""
+    k = len(inputs)
+    groups = [g + i * (max(task.groups) + 1) for i in range(k) for g in task.groups]
+    return replace(
+        task, clean=inputs.flatten(0, 1), corrupt=task.corrupt.repeat(k, *[1] * (task.corrupt.ndim - 1)), roles={},
+        answers=torch.as_tensor(task.answers).repeat(k), wrong=torch.as_tensor(task.wrong).repeat(k), groups=groups,
+    )  # fmt: skip
