@@ -4,12 +4,15 @@ from microtome.decompose.batch_topk_sae import BatchTopK, batch_topk_sae
 from microtome.decompose.circle import circle_basis
 from microtome.decompose.clusters import cluster_plane
 from microtome.decompose.compare import Comparison, compare
+from microtome.decompose.coupled_nmf import CoupledParts, coupled_nmf
 from microtome.decompose.cross_layer import CrossLayerTranscoder
 from microtome.decompose.cross_layer_transcoder import cross_layer_transcoder
 from microtome.decompose.crosscoder import crosscoder
 from microtome.decompose.csae import csae
 from microtome.decompose.dictionary import SparseDictionary
+from microtome.decompose.direct_attribution import FeatureAttribution, direct_feature_attribution, head_shares
 from microtome.decompose.end_to_end_sae import end_to_end_sae
+from microtome.decompose.feature_emergence import feature_emergence
 from microtome.decompose.fitting import Recipe
 from microtome.decompose.formats.circuit_tracer import load_circuit_tracer, save_circuit_tracer
 from microtome.decompose.formats.dictionary_learning import load_dictionary_learning, save_dictionary_learning
@@ -17,15 +20,20 @@ from microtome.decompose.formats.gemma_scope import load_gemma_scope, save_gemma
 from microtome.decompose.formats.openai import load_openai, save_openai
 from microtome.decompose.formats.saelens import load_saelens, save_saelens
 from microtome.decompose.formats.sparsify import load_sparsify, save_sparsify
+from microtome.decompose.functions import FunctionDictionary
 from microtome.decompose.gated_sae import gated_sae
 from microtome.decompose.ica import ica
 from microtome.decompose.interaction_basis import interaction_basis
 from microtome.decompose.interaction_graph import degeneracy, interaction_edges, interaction_modules
 from microtome.decompose.jumprelu_sae import JumpReLU, jumprelu_sae
 from microtome.decompose.kmeans import Centres, kmeans
+from microtome.decompose.latent_groups import drop_latents, keep_latents, latent_groups, rebuilt
 from microtome.decompose.lib import interaction_stack, lib
+from microtome.decompose.lmm_sae_interp import lmm_sae_interp
+from microtome.decompose.mammo_sae import mammo_sae
 from microtome.decompose.many import train_many
 from microtome.decompose.matryoshka_sae import matryoshka_sae
+from microtome.decompose.mona_selection import mona_selection
 from microtome.decompose.mp_sae import mp_sae
 from microtome.decompose.multi_dim_features import multi_dim_features
 from microtome.decompose.nmf import NonNegativeParts, nmf
@@ -37,6 +45,7 @@ from microtome.decompose.random_dictionary import random_dictionary
 from microtome.decompose.recovered import Recovered
 from microtome.decompose.relu_sae import ReLU, relu_sae
 from microtome.decompose.relu_transcoder import relu_transcoder
+from microtome.decompose.sae_neural_operator import convolutional_sae, sae_neural_operator
 from microtome.decompose.semi_nmf import semi_nmf
 from microtome.decompose.skip_transcoder import skip_transcoder
 from microtome.decompose.snmf import snmf
@@ -50,8 +59,11 @@ __all__ = [
     "BatchTopK",
     "Centres",
     "Comparison",
+    "CoupledParts",
     "CrossLayerTranscoder",
     "Crosscoder",
+    "FeatureAttribution",
+    "FunctionDictionary",
     "JumpReLU",
     "Live",
     "NonNegativeParts",
@@ -66,27 +78,38 @@ __all__ = [
     "circle_basis",
     "cluster_plane",
     "compare",
+    "coupled_nmf",
+    "convolutional_sae",
     "cross_layer_transcoder",
     "crosscoder",
     "csae",
     "degeneracy",
+    "direct_feature_attribution",
+    "drop_latents",
     "end_to_end_sae",
+    "feature_emergence",
     "gated_sae",
+    "head_shares",
     "ica",
     "interaction_basis",
     "interaction_edges",
     "interaction_modules",
     "interaction_stack",
     "jumprelu_sae",
+    "keep_latents",
     "kmeans",
+    "latent_groups",
     "lib",
+    "lmm_sae_interp",
     "load_circuit_tracer",
     "load_dictionary_learning",
     "load_gemma_scope",
     "load_openai",
     "load_saelens",
     "load_sparsify",
+    "mammo_sae",
     "matryoshka_sae",
+    "mona_selection",
     "mp_sae",
     "multi_dim_features",
     "nmf",
@@ -94,8 +117,10 @@ __all__ = [
     "pca",
     "random_basis",
     "random_dictionary",
+    "rebuilt",
     "relu_sae",
     "relu_transcoder",
+    "sae_neural_operator",
     "save_circuit_tracer",
     "save_dictionary_learning",
     "save_gemma_scope",

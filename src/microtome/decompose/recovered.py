@@ -70,7 +70,7 @@ class Recovered:
 def rebuilding(basis: Any) -> list[Edit]:
     """Edits that put what a dictionary rebuilds in place of the site, its error included in what is lost."""
     if not isinstance(basis, Transcoder):
-        return [replace_with(basis.site, lambda x: basis.decode(basis.encode(x)).to(x.dtype))]
+        return [replace_with(basis.site, lambda x: _rebuilt(basis, x))]
     if len(basis.reads) != 1:
         raise UsageError(f"'{basis.name}' reads {list(basis.reads)}; only a transcoder of one site can stand in for a module.")
     seen: dict[str, Tensor] = {}
@@ -80,3 +80,9 @@ def rebuilding(basis: Any) -> list[Edit]:
         return x
 
     return [replace_with(basis.site, look), replace_with(basis.writes, lambda y: basis(seen["x"]).to(y.dtype))]
+
+
+def _rebuilt(basis: Any, x: Tensor) -> Tensor:
+    """What the basis rebuilds of a site's tensor; heads are taken side by side."""
+    rows = x.flatten(2) if x.ndim > 3 else x
+    return basis.decode(basis.encode(rows)).to(x.dtype).reshape(x.shape)

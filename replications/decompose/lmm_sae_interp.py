@@ -1,0 +1,135 @@
+"""Zhang et al. (2024), Large Multi-modal Models Can Interpret Features in Large Multi-modal Models: the offline miniature.
+
+Images of 6 x 6 patches; a third of the patches show a small figure, of two colours and two shapes per image out of four each.
+A vision transformer of one block learns which colours and shapes an image holds. Latents of a TopK dictionary of its patch
+tokens are named by a stub of an explainer (what most masked patches of five images have: a colour, a shape, or a coloured
+shape), and the names ground on other images. Setting the latent of a colour on one patch makes the network see that colour
+where there is none. Nulls: patches shuffled within images; other latents set to the same value.
+
+Limits. The explainer and the segmenter are exact labels, no models. A randomly initialised encoder has latents for figures too
+(`twin_iou`): what a patch shows is local, and any embedding keeps it; only steering tells the trained network apart.
+https://arxiv.org/abs/2411.14982
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import microtome as mt
+from microtome.decompose import SparseDictionary, lmm_sae_interp, topk_sae
+from microtome.organisms.fit import fit, seeded
+from microtome.replicate import Claim
+from microtome.rng import rng
+from microtome.subject.recording import Recording
+
+CATALOG = ("decompose", 43)
+SEEDS = (0, 1, 2)
+BUDGET_SECONDS = 60
+METHODS = ("microtome.decompose.lmm_sae_interp", "microtome.decompose.places", "microtome.decompose.topk_sae")
+GRID, PATCH, WIDTH = 6, 4, 32
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
+SHAPES = {"square": "1111100110011111", "cross": "1001011001101001", "bars": "1111000011110000", "post": "0110011001100110"}
+NAMES = (*COLOURS, *SHAPES)
+SITE, STEPS, BATCH = "block", 400, 32
+SETTINGS = {"latents": 64, "k": 3, "steps": 400, "batch": 512, "lr": 5e-3}
+LATENTS, PLACE = 20, 15
+
+CLAIMS = [
+    Claim("median overlap of the latents' masks with what they are called, on other images (IoU)", "iou", 0.5, null="shuffled"),
+    Claim("the same with patches shuffled", "shuffled", 0.25, "<=", null="iou"),
+    Claim("a colour's latent on one patch raises the colour's probability where it is not (median of four)", "steered", 0.3,
+          null="random"),
+    Claim("other latents of the same size do not", "random", 0.1, "<=", null="steered"),
+]  # fmt: skip
+
+
+def run(seed: int) -> dict[str, float]:
+    """Train, explain, ground and steer."""
+    subject, twin = mt.Subject(trained(seed), name="figures"), mt.Subject(encoder(seed), name="untrained")
+    images, present, places = figures(300, seed, "explained")
+    found = {}
+    for name, studied in (("trained", subject), ("twin", twin)):
+        recording = tokens(studied, images, places)
+        basis = topk_sae(recording, seed=seed, **SETTINGS)
+        found[name] = basis, lmm_sae_interp(recording, basis, latents=LATENTS, draws=19, seed=seed)
+    basis, finding = found["trained"]
+    rises = np.array([steered(subject, basis, finding.table, name, seed) for name in COLOURS])
+    by_name = {f"steered_{name}": float(rise) for name, rise in zip(COLOURS, rises[:, 0], strict=True)}
+    hits = (subject.run(images).logits > 0) == present
+    return {
+        "iou": finding.estimate.value, "shuffled": float(finding.table["iou_shuffled"].median()),
+        "twin_iou": found["twin"][1].estimate.value, "steered": float(np.median(rises[:, 0])),
+        "random": float(np.median(rises[:, 1])), **by_name,
+        "accuracy": float(hits.double().mean()), "fvu": basis.metrics["fvu"],
+    }  # fmt: skip
+
+
+def steered(subject: mt.Subject, basis: SparseDictionary, table, name: str, seed: int) -> tuple[float, float]:
+    """How far the probability of a colour rises on images without it: by its latent on one patch, by five others on average."""
+    images, present, places = figures(200, seed, "steered")
+    rows, unit = images[~present[:, NAMES.index(name)]], NAMES.index(name)
+    own = table[[words.split()[0] == name for words in table["explanation"]]]["latent"].tolist()
+    if not own:
+        return 0.0, 0.0
+    size = float(basis.encode(tokens(subject, images, places).matrix())[:, own[0]].topk(20).values.mean())
+
+    def probability(*edits: mt.Edit) -> float:
+        return float(subject.run(rows, edits=list(edits)).logits[:, unit].sigmoid().mean())
+
+    def clamped(latent: int) -> float:
+        return probability(mt.clamp(SITE, low=size, high=size, unit=latent, basis=basis, position=[PLACE])) - probability()
+
+    others = rng(seed, "others", name).permutation([i for i in range(basis.dim) if i not in own])[:5]
+    return clamped(own[0]), float(np.mean([clamped(int(i)) for i in others]))
+
+
+def figures(n: int, seed: int, name: str) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
+    """Images [n, 3, 24, 24], what they hold bool [n, 8], and where: name -> bool [n, 36]."""
+    g = rng(seed, "figures", name)
+    shown = g.random((n, GRID**2)) < 0.35
+    two = g.random((2, n, 4)).argsort(-1)[..., :2]  # two colours and two shapes in each image
+    colour, shape = np.take_along_axis(two, g.integers(0, 2, (2, n, GRID**2)), axis=-1)
+    ink = np.array([[int(c) for c in s] for s in SHAPES.values()], dtype=np.float32)[shape]
+    paint = np.array(list(COLOURS.values()), dtype=np.float32)[colour] * g.uniform(0.6, 1.0, (n, GRID**2, 1))
+    cells = shown[..., None, None] * ink[..., None] * paint[:, :, None]
+    cells = cells.reshape(n, GRID, GRID, PATCH, PATCH, 3).transpose(0, 5, 1, 3, 2, 4).reshape(n, 3, GRID * PATCH, GRID * PATCH)
+    image = (cells + 0.2 * g.random(cells.shape)).astype(np.float32)
+    places = {c: shown & (colour == i) for i, c in enumerate(COLOURS)} | {s: shown & (shape == i) for i, s in enumerate(SHAPES)}
+    places |= {f"{c} {s}": places[c] & places[s] for c in COLOURS for s in SHAPES}
+    return torch.from_numpy(image), torch.from_numpy(np.stack([places[c].any(1) for c in NAMES], 1)), places
+
+
+class Encoder(nn.Module):
+    """A vision transformer of one block; an image holds what one of its patches shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, WIDTH, PATCH, stride=PATCH)
+        self.place = nn.Parameter(0.1 * torch.randn(GRID**2, WIDTH))
+        self.block = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, dropout=0.0, batch_first=True, norm_first=True)
+        self.head = nn.Linear(WIDTH, len(NAMES))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.block(self.embed(images).flatten(2).transpose(1, 2) + self.place)).amax(1)
+
+
+def encoder(seed: int) -> nn.Module:
+    """An untrained one."""
+    return seeded(Encoder, seed, "figures").eval()
+
+
+def trained(seed: int) -> nn.Module:
+    """Which colours and shapes does the image hold?"""
+    model = encoder(seed)
+
+    def loss(step: int) -> Tensor:
+        images, present, _ = figures(BATCH, seed, f"train {step}")
+        return nn.functional.binary_cross_entropy_with_logits(model(images), present.float())
+
+    fit(model, loss, STEPS, lr=3e-3)
+    return model
+
+
+def tokens(subject: mt.Subject, images: Tensor, places: dict[str, np.ndarray]) -> Recording:
+    """The patch tokens with what is on each patch."""
+    return subject.record(images, [SITE]).add_labels({name: place.ravel() for name, place in places.items()})
