@@ -122,7 +122,7 @@ def test_a_short_training_is_the_same_twice(monkeypatch):
     monkeypatch.setattr(training, "STAGES", (training.Stage("first", 3), training.Stage("second", 2, most=1.0)))
     words = build_tokenizer(vocabulary()).get_vocab()
     monkeypatch.setattr(training, "figures", lambda network, words, tokens: {"tokens": tokens})
-    monkeypatch.setattr(training, "evaluate", lambda network, words, n, seed: {})
+    monkeypatch.setattr(training, "evaluate", lambda network, words, n, seed, few: {})
     first, second = training.train(seed=5), training.train(seed=5)
     assert all(torch.equal(x, y) for x, y in zip(first[0].parameters(), second[0].parameters()))
     untrained = build_network(len(words) - len(SPECIAL), seed=5)

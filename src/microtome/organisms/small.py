@@ -34,7 +34,8 @@ def decoder(
     ----------
     words : size of the vocabulary; inputs are ids, there is no tokenizer.
     family : "llama" (rotary positions, norms, gated MLP) or "gpt2" (learnt positions, norms, GELU MLP), as in
-        transformers; "plain" (learnt positions, no norms, no biases, ReLU MLP: every read-out is linear).
+        transformers; "mamba" (gated state spaces with 8 states per channel, no heads); "plain" (learnt positions, no norms,
+        no biases, ReLU MLP: every read-out is linear).
     attention_only : without MLPs; "plain" only.
     seed : of the initial weights; the global generator is left as it was.
 
@@ -67,7 +68,10 @@ def decoder(
             attn_pdrop=0.0, **common,
         )  # fmt: skip
         return seeded(lambda: hf.GPT2LMHeadModel(config), seed, "small gpt2").eval()
-    raise UsageError(f'no family {family!r}; known: "llama", "gpt2", "plain".')
+    if family == "mamba":
+        config = hf.MambaConfig(hidden_size=width, num_hidden_layers=layers, state_size=8, **common)
+        return seeded(lambda: hf.MambaForCausalLM(config), seed, "small mamba").eval()
+    raise UsageError(f'no family {family!r}; known: "llama", "gpt2", "mamba", "plain".')
 
 
 def perceptron(sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU, seed: int = 0) -> nn.Sequential:
@@ -86,6 +90,26 @@ def perceptron(sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn
         return nn.Sequential(*parts[:-1])
 
     return seeded(make, seed, "small perceptron").eval()
+
+
+def convnet(channels: Sequence[int], classes: int, *, seed: int = 0) -> nn.Sequential:
+    """Convolutions of 3 x 3 with stride 2 and ReLU between `channels`, the mean over places, a linear head.
+
+    Modules "0", "1", ... as in `nn.Sequential`: the map after convolution i is the output of module ``2 i + 1``.
+
+    Examples
+    --------
+    >>> convnet([1, 4, 8], 2)(torch.zeros(3, 1, 32, 32)).shape
+    torch.Size([3, 2])
+    """
+
+    def make() -> nn.Sequential:
+        parts: list[nn.Module] = []
+        for i in range(len(channels) - 1):
+            parts += [nn.Conv2d(channels[i], channels[i + 1], 3, stride=2, padding=1), nn.ReLU()]
+        return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], classes))
+
+    return seeded(make, seed, "small convnet").eval()
 
 
 def fit_tokens(

@@ -35,6 +35,8 @@ from microtome.trace.evaluation import evaluate_circuits
 from microtome.trace.faithfulness import faithfulness
 from microtome.trace.feature_switch import feature_switch
 from microtome.trace.graph import ScoredGraph
+from microtome.trace.graph_scorer import GraphScorer, graph_scorer
+from microtome.trace.hagd import hagd
 from microtome.trace.head_mediation import head_mediation
 from microtome.trace.hierarchical_attribution import hierarchical_attribution
 from microtome.trace.information_flow_routes import information_flow_routes
@@ -69,6 +71,7 @@ __all__ = [
     "Correctness",
     "Edge",
     "Effects",
+    "GraphScorer",
     "Node",
     "PatchingPractice",
     "ScoredGraph",
@@ -102,6 +105,8 @@ __all__ = [
     "evaluate_circuits",
     "faithfulness",
     "feature_switch",
+    "graph_scorer",
+    "hagd",
     "head_mediation",
     "head_outputs",
     "hierarchical_attribution",

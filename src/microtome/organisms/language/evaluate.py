@@ -1,5 +1,6 @@
 """How well a network masters the behaviours of the language world, on prompts that no corpus seed has drawn."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ from microtome.stimuli.language import BEHAVIOURS
 from microtome.stimuli.language.behaviour import Prompt
 
 
-def evaluate(network: Any, vocabulary: dict[str, int], n: int = 200, seed: int = 1) -> dict[str, dict[str, float]]:
-    """Figures per behaviour over `n` prompts each.
+def evaluate(
+    network: Any, vocabulary: dict[str, int], n: int = 200, seed: int = 1, words: Mapping[str, int] | None = None
+) -> dict[str, dict[str, float]]:
+    """Figures per behaviour over `n` prompts each; `words` names behaviours to narrow to so many words of each class.
 
     Returns
     -------
@@ -17,9 +20,10 @@ def evaluate(network: Any, vocabulary: dict[str, int], n: int = 200, seed: int =
         Share of prompts whose most likely next word is right; mean probability of all right words; share of prompts where the
         answer is likelier than the wrong answer.
     """
+    shown = {**BEHAVIOURS, **{name: BEHAVIOURS[name].narrowed(few) for name, few in (words or {}).items()}}
     return {
         name: score(network, vocabulary, behaviour.prompts(n, seed))
-        for name, behaviour in BEHAVIOURS.items()
+        for name, behaviour in shown.items()
         if behaviour.alter is not None
     }
 

@@ -1,0 +1,207 @@
+"""Yang et al. (2025), Emergent Symbolic Mechanisms: heads that abstract symbols, continue their pattern, and fetch tokens.
+
+A four-layer attention-only network learns to continue "a b ^ a ; c d ^ c ; e f ^" (ABA) and "a b ^ b ; c d ^ d ; e f ^" (ABB)
+with fresh tokens in every example, so that copying what followed a token before does not help. Embeddings of tokens and
+places are random and fixed; those of the 160 training tokens are drawn anew for every batch, so that rules are learned and
+not words (with fixed ones the network stays below 0.8 on tokens never trained on). A price on heads then leaves few of them.
+Three pairs of contexts, one variable each, all on tokens never trained on: the rule with the same third tokens (abstraction
+heads, patched at the third items), the rule with other tokens throughout (symbolic induction heads, patched at the end; a
+head that brings a token along has no effect on the tokens of the other context), and the two tokens of the question
+exchanged under one rule (retrieval heads, patched at the end). A head counts when it passes the test against the largest of
+all heads, corrected for three groups; the order of the groups is the mean layer weighted by score. What is written is read
+at the third item where abstraction heads have the larger effect; "alike" is the paper's representational similarity.
+
+What does not come out at this scale is the third stage. On the two calibration seeds (10, 11) the heads that carry the rule
+to the end and those that fetch the token were the same: a head attends to the token that the rule names, or to a mark that
+the abstraction head left, so two stages suffice. Tried, on one to four seeds each: no separator before the answer (the third
+stage came in eight of twelve runs over seven seeds; one did not learn in 600 steps), 64 and 96 units, a price on the sum of
+norms (heads that share one job stay, random sets cost up to 15 points), stronger weight decay (does not learn), showing the
+symbols at first (learns surely, but heads outside the third items take part). Where a rule is also carried by tokens at
+places that no group is patched at, random sets of the other heads cost more than the 10 points that were asked.
+
+https://arxiv.org/abs/2502.20332
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import microtome as mt
+from microtome.organisms.fit import fit
+from microtome.organisms.fixed_embeddings import fix_embeddings
+from microtome.organisms.small import decoder
+from microtome.organisms.sparse_heads import head_price
+from microtome.replicate import Claim
+from microtome.rng import rng, torch_rng
+from microtome.trace import head_mediation
+
+CATALOG = ("trace", 129)
+SEEDS = (0, 1, 2)
+BUDGET_SECONDS = 60
+METHODS = ("microtome.trace.head_mediation", "microtome.organisms.fixed_embeddings", "microtome.organisms.sparse_heads")
+VOCAB, SEEN, SEP, BOS, ASK = 200, 160, 200, 201, 202
+WIDTH, HEADS = 96, 4
+#: Strength of the penalty on heads, and steps: learn the rules, leave few heads, recover.
+SCHEDULE = ((0.0, 700), (0.15, 200), (0.03, 150))
+THIRDS, PLACES = ("third1", "third2"), (4, 9)
+GROUPS = {"abstraction": THIRDS, "induction": ("end",), "retrieval": ("end",)}
+PROMPTS, ALPHA = 100, 0.05 / 3
+TOKEN = "an upper bound; the variable is read from the same outputs"
+ORDER = "an order of the groups: of heads at random layers, either sign is as likely"
+
+CLAIMS = [
+    Claim("the network follows the rules on tokens that it never saw", "accuracy", 0.9, null="accuracy_twin"),
+    Claim("every group has a significant head", "least_heads", 1.0, null="heads_in_twin"),
+    Claim("an untrained network has none", "heads_in_twin", 0.0, "<=", null="least_heads"),
+    Claim("induction heads stand no earlier than abstraction heads", "induction_after_abstraction", 0.0, no_null=ORDER),
+    Claim("retrieval heads stand after induction heads", "retrieval_after_induction", 0.05, no_null=ORDER),
+    Claim("without them accuracy falls by points", "ablated", 30.0, null="random_ablated"),
+    Claim("random sets of equal size cost little", "random_ablated", 10.0, "<=", null="ablated"),
+    Claim("abstraction heads tell the variable of unseen tokens", "variable", 0.85, null="variable_shuffled"),
+    Claim("and not the token (times chance)", "token", 2.0, "<=", no_null=TOKEN),
+    Claim("their outputs are alike where the variable is the same", "alike_variable", 0.5, null="alike_token"),
+]
+
+
+def run(seed: int) -> dict[str, float]:
+    """Train, find the three groups, ablate them, and read what abstraction heads write."""
+    subject = mt.Subject(trained(seed))
+    twin = subject.twin("weight_shuffle", seed=seed, keep=("*wte*", "*wpe*", "*lm_head*"))
+    found = {g: head_mediation(subject, pairs(g, seed), roles=roles, seed=seed).table for g, roles in GROUPS.items()}
+    nothing = [head_mediation(twin, pairs(g, seed), roles=roles, seed=seed).table for g, roles in GROUPS.items()]
+    significant = {g: t[(t["p_max"] < ALPHA) & (t["score"] > 0)] for g, t in found.items()}
+    layer = {g: float(np.average(t["layer"], weights=t["score"])) if len(t) else 0.0 for g, t in significant.items()}
+    chosen = {n for t in significant.values() for n in t["node"]}
+    costs = ablated(subject, chosen, seed)
+    at = {role: head_mediation(subject, pairs("abstraction", seed), roles=[role], draws=1, seed=seed).table for role in THIRDS}
+    place = max(THIRDS, key=lambda role: at[role]["score"].max())
+    best = at[place].nlargest(1, "score").iloc[0]
+    return {
+        "accuracy": accuracy(subject, seed), "accuracy_twin": accuracy(twin, seed),
+        "least_heads": float(min(len(t) for t in significant.values())),
+        "heads_in_twin": float(sum(((t["p_max"] < ALPHA) & (t["score"] > 0)).sum() for t in nothing)),
+        **{f"layer_{g}": value for g, value in layer.items()},
+        "induction_after_abstraction": layer["induction"] - layer["abstraction"],
+        "retrieval_after_induction": layer["retrieval"] - layer["induction"],
+        **costs, "heads": float(len(chosen)),
+        **written(subject, int(best["layer"]), int(best["head"]), THIRDS.index(place), seed),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Items [n, 3 examples, 2 tokens], whether the rule is ABB [n], and the network's input."""
+
+    items: Tensor
+    abb: Tensor
+
+    @property
+    def third(self) -> Tensor:
+        """The third token of each example [n, 3]."""
+        return torch.where(self.abb[:, None], self.items[..., 1], self.items[..., 0])
+
+    @property
+    def ids(self) -> Tensor:
+        """BOS, two examples "a b ^ a ;", and the question "e f ^" [n, 14]."""
+        n = len(self.items)
+        ask, end = (torch.full((n, 3, 1), token) for token in (ASK, SEP))
+        rows = torch.cat([self.items, ask, self.third[..., None], end], 2).flatten(1)
+        return torch.cat([torch.full((n, 1), BOS), rows[:, :-2]], 1)
+
+    def renamed(self, items: Tensor) -> "Prompts":
+        """The same rules with other tokens."""
+        return Prompts(items, self.abb)
+
+
+def draw(generator: torch.Generator, n: int, seen: bool) -> Prompts:
+    """Fresh tokens in every example, from those seen in training or from the others."""
+    first, count = (0, SEEN) if seen else (SEEN, VOCAB - SEEN)
+    items = torch.rand(n, count, generator=generator).argsort(1)[:, :6].view(n, 3, 2) + first
+    return Prompts(items, torch.rand(n, generator=generator) < 0.5)
+
+
+def trained(seed: int) -> nn.Module:
+    """Prediction of the third tokens of the second example and of the question."""
+    model: Any = decoder(
+        VOCAB + 3, layers=4, heads=HEADS, width=WIDTH, context=16, family="plain", attention_only=True, seed=seed
+    )
+    generator = torch_rng(seed, "symbolic heads")
+    redraw = fix_embeddings(model, generator, size=WIDTH // HEADS)
+
+    def loss(price: float) -> Tensor:
+        redraw(torch.arange(SEEN))
+        prompts = draw(generator, 64, seen=True)
+        logits = model(prompts.ids).logits
+        wrong = sum(nn.functional.cross_entropy(logits[:, p], prompts.third[:, k]) for k, p in ((1, 8), (2, 13)))
+        return wrong + price * head_price(model) if price else wrong
+
+    for price, steps in SCHEDULE:
+        fit(model, lambda step, price=price: loss(price), steps, lr=3e-3, final=0.0 if price else 1.0)
+    return model
+
+
+def pairs(group: str, seed: int) -> mt.Task:
+    """Contexts that differ in the rule (same third tokens, or all tokens others) or in the order of the question's tokens."""
+    generator = torch_rng(seed, "pairs", group)
+    corrupt = draw(generator, PROMPTS, seen=False)
+    if group == "retrieval":
+        clean = corrupt.renamed(torch.cat([corrupt.items[:, :2], corrupt.items[:, 2:].flip(2)], 1))
+    elif group == "abstraction":
+        clean = Prompts(torch.cat([corrupt.items[:, :2].flip(2), corrupt.items[:, 2:]], 1), ~corrupt.abb)
+    else:
+        tokens = torch.rand(PROMPTS, VOCAB - SEEN, generator=generator).argsort(1)[:, :12].view(PROMPTS, 2, 3, 2) + SEEN
+        clean, corrupt = Prompts(tokens[:, 0], ~corrupt.abb), corrupt.renamed(tokens[:, 1])
+    wrong = corrupt.third[:, 2]
+    answers = corrupt.items[:, 2].sum(1) - wrong  # the other token of the question
+    roles = {name: [(p, p + 1)] * PROMPTS for name, p in zip(THIRDS, PLACES)}
+    return mt.Task(group, clean.ids, corrupt.ids, answers, wrong, roles=roles, kind="tokens", groups=list(range(PROMPTS)))
+
+
+def accuracy(subject: mt.Subject, seed: int, edits: tuple[mt.Edit, ...] = ()) -> float:
+    """Share of unseen prompts whose likeliest next token of all is right."""
+    prompts = draw(torch_rng(seed, "unseen"), 300, seen=False)
+    return float(
+        (subject.run(prompts.ids, edits=edits, logits="last").logits[:, 0].argmax(-1) == prompts.third[:, 2]).float().mean()
+    )
+
+
+def ablated(subject: mt.Subject, chosen: set[str], seed: int) -> dict[str, float]:
+    """Points of accuracy lost by mean-ablation of the chosen heads, and of as many others, twenty times."""
+    heads = {n.short: n for n in mt.trace.nodes(subject, "head")}
+    others = sorted(set(heads) - chosen)
+    whole = accuracy(subject, seed)
+
+    def cost(names: list[str]) -> float:
+        return 100 * (whole - accuracy(subject, seed, tuple(mt.ablate(heads[n].site, head=heads[n].head) for n in names)))
+
+    stream = rng(seed, "random heads")
+    random = [cost(list(stream.choice(others, min(len(chosen), len(others)), replace=False))) for _ in range(20)]
+    return {"ablated": cost(sorted(chosen)) if chosen else 0.0, "random_ablated": float(np.mean(random))}
+
+
+def written(subject: mt.Subject, layer: int, head: int, example: int, seed: int) -> dict[str, float]:
+    """What a head's output at the third item of an example tells of the variable and of the token, and goes by.
+
+    Probes are fitted on other prompts, that of the variable on other tokens. `alike`: correlation of the outputs' cosines with
+    being of one variable, or of one token.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    generator, site, at = torch_rng(seed, "written"), f"blocks.{layer}.attn.z", PLACES[example]
+    fitted, unseen, more = (draw(generator, 1000, seen=seen) for seen in (True, False, False))
+    x, y, z = (subject.run(p.ids, record=[site], logits="none")[site][:, at, head].numpy() for p in (fitted, unseen, more))
+    rule, rules, words = fitted.abb.numpy(), unseen.abb.numpy(), unseen.third[:, example].numpy()
+    shuffle = rng(seed, "shuffled")
+    chance = [LogisticRegression(max_iter=300).fit(x, shuffle.permutation(rule)).score(y, rules) for _ in range(20)]
+    token = LogisticRegression(max_iter=200).fit(y, words).score(z, more.third[:, example].numpy())
+    unit = (y - y.mean(0)) / np.linalg.norm(y - y.mean(0), axis=1, keepdims=True)
+    pairs = np.triu_indices(len(y), 1)
+    alike = [float(np.corrcoef((unit @ unit.T)[pairs], (c[:, None] == c)[pairs])[0, 1]) for c in (rules, words)]
+    return {
+        "variable": float(LogisticRegression(max_iter=300).fit(x, rule).score(y, rules)),
+        "variable_shuffled": float(np.mean(chance)), "token": float(token) * (VOCAB - SEEN),
+        "alike_variable": alike[0], "alike_token": alike[1],
+    }  # fmt: skip
