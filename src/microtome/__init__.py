@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _NAMES = {
     # nouns
     "Subject": "microtome.subject.subject",
-    "RecordedOnly": "microtome.subject.subject",
+    "RecordedOnly": "microtome.subject.recorded_only",
     "Site": "microtome.subject.site",
     "Inputs": "microtome.subject.inputs",
     "Recording": "microtome.subject.recording",
@@ -91,7 +91,8 @@ if TYPE_CHECKING:
     from microtome.subject.edit import Edit, ablate, clamp, freeze, patch, scale, steer, swap
     from microtome.subject.edit import replace_with as replace
     from microtome.subject.inputs import Inputs
+    from microtome.subject.recorded_only import RecordedOnly
     from microtome.subject.recording import Recording
     from microtome.subject.site import Site
-    from microtome.subject.subject import RecordedOnly, Subject
+    from microtome.subject.subject import Subject
     from microtome.subject.unit import Unit

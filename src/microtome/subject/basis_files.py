@@ -22,7 +22,9 @@ KINDS = {
     "row_normalised": "microtome.decompose.formats.openai:RowNormalised",
     "pursuit": "microtome.decompose.pursuit:PursuitDictionary",
     "cross_layer_transcoder": "microtome.decompose.cross_layer:CrossLayerTranscoder",
+    "coupled_nmf": "microtome.decompose.coupled_nmf:CoupledParts",
     "nmf": "microtome.decompose.nmf:NonNegativeParts",
+    "functions": "microtome.decompose.functions:FunctionDictionary",
     "kmeans": "microtome.decompose.kmeans:Centres",
 }
 

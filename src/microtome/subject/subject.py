@@ -2,21 +2,19 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from microtome.errors import NotEditable, SiteError, UsageError, nearest
+from microtome.errors import SiteError, UsageError
 from microtome.subject import architecture as arch
-from microtome.subject.alias import canonical
 from microtome.subject.architecture import Dims, Trunk
 from microtome.subject.edit import Edit
-from microtome.subject.gates import gate_site
 from microtome.subject.inputs import Inputs, as_inputs
-from microtome.subject.recurrent import gate_names
+from microtome.subject.lookup import lookup, paths
 from microtome.subject.site import Site
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ class Subject:
         self.organism: Any = None
         self.architecture = arch.find(module)
         self.trunks: list[Trunk] = arch.resolve(self.architecture, module) if self.architecture else []
-        self._sites = {name: site for trunk in self.trunks for name, site in trunk.sites.items()}
+        self.known_sites = {name: site for trunk in self.trunks for name, site in trunk.sites.items()}
         self.known_as: tuple[tuple, str] | None = None  # see fingerprint.current_fingerprint
         self._forward = frozenset(inspect.signature(module.forward).parameters)
 
@@ -102,7 +100,7 @@ class Subject:
 
     def sites(self, pattern: str = "*") -> list[Site]:
         """Sites whose name matches a shell pattern, e.g. ``blocks.*.attn.z``; module paths where no table applies."""
-        names = self._sites or {n: self.site(n) for n in self._paths()}
+        names = self.known_sites or {n: self.site(n) for n in paths(self.module)}
         return [site for name, site in names.items() if fnmatch.fnmatchcase(name, pattern)]
 
     def site(self, name: "str | Site") -> Site:
@@ -115,34 +113,7 @@ class Subject:
         SiteError
             With the nearest names.
         """
-        name = canonical(str(name))
-        if name in self._sites:
-            return self._sites[name]
-        path, _, part = name.partition(":")
-        module = arch.submodule(self.module, path) if path or part else None
-        if module is not None and part in ("", "input"):
-            at: Literal["input", "output"] = "input" if part else "output"
-            same = next((s for s in self._sites.values() if (s.module, s.at) == (path, at) and s.view.whole), None)
-            return same or Site(name, path, at, axes=_axes_of_module(module))
-        if isinstance(module, nn.RNNBase) and part in gate_names(module):
-            return gate_site(module, path, part)
-        raise SiteError(self._unknown(name))
-
-    def _paths(self) -> list[str]:
-        """Names of the sites of a module without a table: module paths, and the gates of recurrent layers."""
-        found = []
-        for path, module in self.module.named_modules():
-            found += [path] * bool(path)
-            found += [f"{path}:{gate}" for gate in gate_names(module)] if isinstance(module, nn.RNNBase) else []
-        return found
-
-    def _unknown(self, name: str) -> str:
-        leaf = name.rpartition("blocks.")[2].partition(".")[2]
-        reason = (self.architecture.absent.get(leaf) if self.architecture else None) or ""
-        known = list(self._sites) or self._paths()
-        count = f" ({self.facts.blocks} blocks: 0..{self.facts.blocks - 1})" if self.trunks else ""
-        why = f" {reason}" if reason else nearest(name, known)
-        return f"no site '{name}' in subject '{self.name}'{count}.{why} List them: subject.sites('*')."
+        return lookup(self, str(name))
 
     def fingerprint(self) -> str:
         """A hash over module structure, every tensor, and the tokenizer."""
@@ -356,34 +327,3 @@ class Subject:
         from microtome.subject.show import tree
 
         return tree(self)
-
-
-class RecordedOnly:
-    """A subject of which only recordings exist: a brain, an activation dump. It has sites, and cannot be run or edited."""
-
-    def __init__(self, name: str, sites: Mapping[str, Site] | Sequence[str]) -> None:
-        self.name = name
-        self._names = list(sites)
-
-    def sites(self) -> list[str]:
-        """Names of the recorded sites."""
-        return self._names
-
-    def run(self, *_args: Any, **_options: Any) -> None:
-        """Refused: there is nothing to run."""
-        raise NotEditable(f"'{self.name}' is a recording: it cannot be run or edited. Methods on recordings work.")
-
-    edit = sweep = gradients = record = run
-
-    def __repr__(self) -> str:
-        return f"RecordedOnly({self.name}: {', '.join(self._names)})"
-
-
-def _axes_of_module(module: nn.Module) -> tuple[str, ...]:
-    if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
-        return ("batch", "channel", "y", "x")
-    if isinstance(module, (nn.Conv1d, nn.BatchNorm1d)):
-        return ("batch", "channel", "position")
-    if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):
-        return ("batch", "time", "unit") if module.batch_first else ("time", "batch", "unit")
-    return ()

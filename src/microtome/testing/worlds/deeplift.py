@@ -1,0 +1,5 @@
+"""The world of deeplift: patterns in pictures."""
+
+from microtome.testing.planted_spots import null, part, refusals, tiny, truth
+
+__all__ = ["null", "part", "refusals", "tiny", "truth"]
