@@ -9,8 +9,9 @@ of the blocks they identify it less; the null is an untrained network.
 Removed is the fifth of the image tokens that the projection points at (cut out of the attention of all blocks): permutation
 test against ten random choices; the null is an eleventh. By the gradient of the class token's projection with respect to its
 attention, times attention, accuracy falls far below that of random choices. By the size of a token's own projection it does
-not: in this network the class gathers in tokens without ink, at every block (tried at all of them, as logit, difference and
-log-probability; removing the tokens with the smallest projection costs most). That claim stands as it was written.
+not always: in two of three networks of the calibration the class gathers in tokens without ink, at every block (one of them
+was tried at all, as logit, difference and log-probability; removing the tokens with the smallest projection costs most). That
+claim stands as it was written.
 
 Tests inside and outside object masks, memories of MLPs and the comparison with probes are not repeated here.
 

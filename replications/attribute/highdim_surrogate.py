@@ -3,8 +3,12 @@
 A perceptron for rows of 1000 columns, of which 10 are informative and 5 redundant. Probing and perturbing find many of the 15
 among the 30 leading columns; in a perceptron trained on shuffled labels, the null, as few as by chance. A tree of depth 6 on
 the 30 columns answers as the perceptron does on most rows that neither has seen, far more often than a tree on 30 random
-columns. Counterfactuals built from the tree, of at most 4 changed columns, move the tree always and the perceptron mostly; as
-many random columns taken from rows of the other class do not.
+columns. Counterfactuals built from the tree, of 4 changed columns, move the tree always and the perceptron mostly; as many
+random columns taken from rows of the other class do not. Those that are enough for the tree (1.3 columns) moved the perceptron
+in 3% of rows, on seed 10.
+
+Fidelity is not reached on every seed: where the perceptron itself is right in 79% of new rows, and so reads much of the noise,
+the tree agrees with it in 78% and with the labels in 90%. The lead over random columns has single trees as its null: they vary.
 
 The black box is a perceptron: the paper's autoencoder with an attention layer over features is not rebuilt, so that columns are
 probed by gradients in place of attention weights.
@@ -36,7 +40,7 @@ CLAIMS = [
     Claim("unseen rows at which the tree answers as the perceptron", "fidelity", 0.85, null="fidelity_random"),
     Claim("that share, less that of a tree on 30 random columns", "lead", 0.15, null="lead_random"),
     Claim("counterfactuals of at most 4 columns that move the tree", "flip_tree", 0.9, null="flip_tree_random"),
-    Claim("and the perceptron", "flip_network", 0.6, null="flip_network_random"),
+    Claim("and the perceptron", "flip_network", 0.6, null="flip_network_random", over="median"),
 ]  # fmt: skip
 
 

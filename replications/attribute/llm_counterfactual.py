@@ -16,6 +16,7 @@ https://arxiv.org/abs/2309.13340
 import numpy as np
 
 from microtome.attribute import llm_counterfactual
+from microtome.evidence import Finding
 from microtome.organisms.bag import bag_of_words
 from microtome.replicate import Claim
 from microtome.rng import rng
@@ -59,12 +60,18 @@ def run(seed: int) -> dict[str, float]:
         "flips": found.estimate.value, "edited": found.controls["share of words edited"],
         "unlimited_edited": other.controls["share of words edited"],
         "random_flips": float(np.mean(found.nulls[0].statistics)), "topic_flips": topic.estimate.value,
-        "answered": float(found.table["answered"].mean()), "answered_without_retries": float(once.table["answered"].mean()),
+        "answered": answered(found), "answered_without_retries": answered(once),
         "p": float(found.nulls[1].p), "shuffled_p": float(wrong.nulls[1].p), "shuffled_flips": wrong.estimate.value,
         "matched_flips": float(np.mean(found.nulls[1].statistics)),
         "inside": found.controls["edits inside the named words"], "calls": found.controls["calls per text"],
         "malformed": found.controls["malformed answers per text"], "rewritten_flips": other.estimate.value,
     }  # fmt: skip
+
+
+def answered(finding: Finding) -> float:
+    """Share of the texts for which all three questions were answered."""
+    assert finding.table is not None
+    return float(finding.table["answered"].mean())
 
 
 def rewritten(prompt: str, seed: int) -> str:

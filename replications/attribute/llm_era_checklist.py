@@ -12,10 +12,11 @@ https://arxiv.org/abs/2402.01761
 """
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from microtome.attribute import verify_statements
-from microtome.organisms.bag import bag_of_words
+from microtome.organisms.bag import BagOfWords, bag_of_words
 from microtome.replicate import Claim
 from microtome.rng import rng
 from microtome.stimuli.reviews import NEGATIVE, POSITIVE, reviews
@@ -44,8 +45,8 @@ def run(seed: int) -> dict[str, float]:
     box = bag_of_words(texts, labels, seed=seed)
     shuffled = bag_of_words(texts, labels[rng(seed, "shuffled").permutation(TRAIN)], seed=seed)
     statements, true = said(seed)
-    found = verify_statements(box, held, [*statements, *IDLE], least=LEAST, seed=seed).table
-    wrong = verify_statements(shuffled, held, statements, least=LEAST, seed=seed).table
+    found = tested(box, held, [*statements, *IDLE], seed)
+    wrong = tested(shuffled, held, statements, seed)
     score, verdict = found["low"].to_numpy()[:20], found["verdict"].to_numpy()
     return {
         "accuracy": float((box(held).argmax(1) == truth).mean()),
@@ -58,6 +59,13 @@ def run(seed: int) -> dict[str, float]:
         "shuffled_supported": float((wrong["verdict"].to_numpy()[true] == "supported").mean()),
         "shuffled_effect": float(wrong["effect"].abs().max()), "least_true_effect": float(found["effect"][:20][true].min()),
     }  # fmt: skip
+
+
+def tested(box: BagOfWords, texts: list[str], statements: list[str], seed: int) -> pd.DataFrame:
+    """The verdicts."""
+    table = verify_statements(box, texts, statements, least=LEAST, seed=seed).table
+    assert table is not None
+    return table
 
 
 def said(seed: int) -> tuple[list[str], np.ndarray]:

@@ -42,7 +42,7 @@ CLAIMS = [
     Claim("gain over the dictionary of a random network", "over_twin", 0.15, null="twin_over_twin"),
     Claim("gain over raw neurons with cosine similarity", "over_raw", 0.1, null="twin_over_raw"),
     Claim("gain over TF-IDF", "over_words", -0.02, null="twin_over_words"),
-    Claim("fine-tuning on the chosen lowers the target's loss below fine-tuning on random texts (nats)", "tuned", 0.02,
+    Claim("fine-tuning on the chosen lowers the target's loss below fine-tuning on random texts (nats)", "tuned", 0.05,
           null="tuned_null"),
 ]  # fmt: skip
 
@@ -70,7 +70,7 @@ def run(seed: int) -> dict[str, float]:
     held, g = fresh[torch.from_numpy(kind == 0)], rng(seed, "random texts")
     rest = np.setdiff1d(np.arange(POOL), targets)
     random = [g.choice(rest, len(by_sae), replace=False) for _ in range(2)]
-    losses = [loss(tuned(model, ids[torch.from_numpy(rows)]), held) for rows in (by_sae, *random)]
+    losses = [loss(tuned(model, ids[torch.from_numpy(rows.copy())]), held) for rows in (by_sae, *random)]
     return {
         "precision": right["sae"], "twin": right["twin"], "raw": right["raw"], "words": right["words"],
         "over_twin": right["sae"] - right["twin"], "twin_over_twin": 0.0,

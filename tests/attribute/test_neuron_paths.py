@@ -98,7 +98,12 @@ def test_it_survives_json_and_refuses_others():
     again = NeuronPaths.from_json(found.to_json())
     assert again.to_json() == found.to_json()
     assert again.units.equal(found.units)
-    for bad in ({}, {**found.to_json(), "units": [[1.5]]}, {**found.to_json(), "shares": "x"}):
+    for bad in (
+        {},
+        {**found.to_json(), "units": [[1.5]]},
+        {**found.to_json(), "off": [float("nan")] * 5},
+        {**found.to_json(), "shares": "x"},
+    ):
         with pytest.raises(FormatError):
             NeuronPaths.from_json(bad)
     with pytest.raises(ShapeError, match="examples"):

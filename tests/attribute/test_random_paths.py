@@ -130,6 +130,8 @@ def test_expected_gradients_equal_a_slow_loop_and_add_up(method):
     torch.testing.assert_close(found.values, total)
     want = sum(f(rows[c].expand_as(x)) for c in chosen).detach() / 9
     torch.testing.assert_close(found.reference, want)
+    alone = method(subject, task[:1], baseline=Others(rows), samples=9, seed=4, **noise)
+    torch.testing.assert_close(alone.values, found.values[:1])
     if not noise:
         many = method(subject, task, baseline=Others(rows), samples=2000)
         assert float(many.residual.abs().max()) < 0.1 * float((many.output - many.reference).abs().max())

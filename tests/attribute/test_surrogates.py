@@ -11,7 +11,7 @@ from torch import nn
 from microtome.attribute import Surrogate, highdim_surrogate
 from microtome.attribute.surrogate_tree import grow
 from microtome.errors import Degenerate, FormatError, ShapeError, UsageError
-from microtome.rng import derive
+from microtome.rng import derive, rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 
@@ -93,6 +93,29 @@ def test_counterfactuals_change_the_answer_by_the_fewest_columns(found):
     assert all(len(c) == 3 for c in along)
     assert bool((found.predict(more) != found.predict(x[:20])).all())
     assert more[0, along[0]].tolist() != x[0, along[0]].tolist()
+
+
+def test_the_ranking_equals_a_slow_loop():
+    x, network = rows(40, 5), Subject(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2)))
+    with torch.no_grad():
+        for p in network.module.parameters():
+            p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    net = network.module
+    found = highdim_surrogate(network, task(x), features=5, depth=2, rows=30, seed=2)
+    own = net(x).argmax(1)
+    probe, loss = torch.zeros(5), torch.zeros(5)
+    for i in range(40):
+        leaf = x[i].clone().requires_grad_(True)
+        probe += torch.autograd.grad(net(leaf).log_softmax(-1)[own[i]], leaf)[0].abs() / 40
+    order = rng(2, "surrogate rows").permutation(40)[:30]
+    shift = int(rng(2, "permutation").permutation(29)[0]) + 1
+    for c in range(5):
+        for k, i in enumerate(order):
+            new = x[i].clone()
+            new[c] = x[order[(k - shift) % 30], c]
+            loss[c] += (net(x[i]).softmax(-1)[own[i]] - net(new).softmax(-1)[own[i]]).detach() / 30
+    torch.testing.assert_close(found.probe.float(), probe * x.std(0))
+    torch.testing.assert_close(found.sensitivity.float(), loss, atol=1e-6, rtol=1e-4)
 
 
 def test_given_weights_lead_the_ranking_and_seeds_repeat():

@@ -1,5 +1,7 @@
 """Coupled factors: one code for several sites, an objective that never rises, and the parts that were planted."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -69,7 +71,7 @@ def test_the_objective_never_rises(decay, sparsity):
     recording = Recording.of({"a": drawn(60, 7), "b": drawn(60, 5, seed=3)})
     loss = coupled_nmf(recording, components=4, decay=decay, sparsity=sparsity, steps=200).history["loss"]
     assert len(loss) == 200
-    assert max(b - a for a, b in zip(loss, loss[1:])) <= 1e-8
+    assert max(b - a for a, b in pairwise(loss)) <= 1e-8
 
 
 def test_sites_count_alike_whatever_their_scale():

@@ -86,7 +86,7 @@ def bumps(n=400, points=32, seed=0):
 
 def test_planted_kernels_are_recovered():
     x, kernels = bumps()
-    sae = sae_neural_operator(Recording.of(x, site="waves"), latents=4, modes=8, steps=300)
+    sae = sae_neural_operator(Recording.of(x, site="waves"), latents=4, modes=12, l1=0.15, steps=500)
     assert float(kernel_match(sae.kernels, kernels).min()) > 0.9
     assert torch.allclose(sae.kernels.square().mean(1), torch.ones(4), atol=1e-4)
     assert sae.metrics["fvu"] < 0.3

@@ -58,5 +58,5 @@ def test_head_price_equals_a_loop_over_heads_oracle():
         for h in range(2):
             v = block.attn.v_proj.weight[8 * h : 8 * h + 8].norm()
             o = block.attn.o_proj.weight[:, 8 * h : 8 * h + 8].norm()
-            slow += float((1 + 10 * v * o).log() + (v + o) / 2)
-    assert float(head_price(model)) == pytest.approx(slow, rel=1e-5)
+            slow += ((1 + 10 * v * o).log() + (v + o) / 2).item()
+    assert head_price(model).item() == pytest.approx(slow, rel=1e-5)

@@ -130,3 +130,36 @@ def test_a_short_training_is_the_same_twice(monkeypatch):
     assert first[1]["vocab_size"] == len(words)
     assert first[2] == second[2]
     assert first[2]["tokens"] > 500
+
+
+def test_a_stage_ends_at_the_check_where_its_behaviour_is_mastered(monkeypatch):
+    from microtome.organisms.language import training
+
+    shown = []
+    monkeypatch.setattr(training, "ROWS", 4)
+    monkeypatch.setattr(training, "CHUNK", 60)
+    monkeypatch.setattr(training, "CHECK", 2)
+
+    def evaluated(network, words, n, seed, few):
+        shown.append(dict(few))
+        return {name: {"accuracy": 0.3 * len(shown), "mass": 0.5} for name in ("pronoun", "gender")}
+
+    monkeypatch.setattr(training, "evaluate", evaluated)
+    words = build_tokenizer(vocabulary()).get_vocab()
+    network = build_network(len(words) - len(SPECIAL), seed=0)
+    only = {name: 0.0 for name in BEHAVIOURS if name != "pronoun"}
+    stage = training.Stage("first", 50, boost=only, words={"pronoun": 3}, until="pronoun")
+    saved = []
+    training.run(network, words, stage, 0, lambda: saved.append(len(shown)))
+    assert saved == [2, 3, 4]  # mastered at the fourth evaluation, the first being before any step
+    assert shown == [{"pronoun": 3}] * 4
+
+
+def test_a_stage_of_few_words_shows_no_others():
+    from microtome.organisms.language.training import batches
+    from microtome.stimuli.language.lexicon import OCCUPATIONS
+
+    words = build_tokenizer(vocabulary()).get_vocab()
+    only = {name: float(name == "pronoun") for name in BEHAVIOURS}
+    seen = {int(i) for ids, _, _ in batches(words, only, 0, few={"pronoun": 3}) for i in ids.flatten()}
+    assert {word for word in OCCUPATIONS if words[word] in seen} == set(tuple(OCCUPATIONS)[:3])

@@ -80,7 +80,7 @@ def test_slow_directions_are_eigenvectors_and_isolated_nodes_do_no_harm():
     assert np.isfinite(vectors).all()
 
 
-@pytest.mark.parametrize("branching", [2, 4])
+@pytest.mark.parametrize("branching", [3, 4])
 def test_levels_hold_every_node_once_and_separate_blocks(branching):
     w = np.kron(np.eye(3), np.ones((5, 5))) + 0.01
     nodes = np.arange(1, 15)
@@ -103,8 +103,12 @@ def test_levels_hold_every_node_once_and_separate_blocks(branching):
 
 
 def test_search_judges_only_what_promises_and_keeps_to_its_budget():
-    w = np.kron(np.eye(4), np.ones((8, 8))) + 0.01
-    root = levels(w, np.arange(32), np.zeros(32), branching=4)
+    def tree(first: int, size: int) -> Cluster:
+        parts = tuple(tree(first + k * size // 4, size // 4) for k in range(4)) if size >= 4 else ()
+        parts = parts or (tuple(Cluster((first + k,)) for k in range(2)) if size == 2 else ())
+        return Cluster(tuple(range(first, first + size)), parts)
+
+    root = tree(0, 32)
     planted, calls = {17, 20, 22}, []
 
     def lost(sets):

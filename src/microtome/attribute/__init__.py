@@ -30,6 +30,7 @@ from microtome.attribute.guided_grad_cam import guided_grad_cam
 from microtome.attribute.highdim_surrogate import highdim_surrogate
 from microtome.attribute.hsic import hsic
 from microtome.attribute.iia import iia
+from microtome.attribute.image_triplets import image_triplets
 from microtome.attribute.implicit_attention import implicit_attention
 from microtome.attribute.imputers import ConditionalGaussian, NoisyLinear, Others
 from microtome.attribute.integrated_gradients import integrated_gradients
@@ -86,6 +87,7 @@ from microtome.attribute.smoothgrad import smoothgrad
 from microtome.attribute.sobol import sobol
 from microtome.attribute.srd import srd
 from microtome.attribute.surrogate import Surrogate
+from microtome.attribute.triplets import Triplets
 from microtome.attribute.unit_relevance import removal_order, unit_relevance
 from microtome.attribute.vargrad import vargrad
 from microtome.attribute.verify_statements import verify_statements
@@ -106,6 +108,7 @@ __all__ = [
     "Retrained",
     "Simulatability",
     "Surrogate",
+    "Triplets",
     "ablation_cam",
     "alti",
     "attention_rollout",
@@ -141,6 +144,7 @@ __all__ = [
     "highdim_surrogate",
     "hsic",
     "iia",
+    "image_triplets",
     "implicit_attention",
     "infidelity",
     "integrated_gradients",

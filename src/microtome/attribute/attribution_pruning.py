@@ -17,13 +17,14 @@ from microtome.method import Paper, method
     paper=Paper("Malik, Seth, Singh, Chitroda, Sankarapu", 2025, "Interpretability-Aware Pruning for Efficient Medical Image "
                 "Analysis", "https://arxiv.org/abs/2507.08330"),
     needs=("subject", "task", "gradients"),
-    gives="Pruning",
+    gives="Pruning: Edits that silence units, and the module without them",
     stochastic=False,
     cost="one attribution per site",
     claim="Half of the units of every layer can go at little loss when those with the smallest attributions go.",
     notion="post-hoc",
     serves="informativeness",
     cannot_claim="That what went was not used: units of small attribution can matter on examples that were not shown.",
+    skips={"batch": "one order of the units, from all examples"},
 )  # fmt: skip
 def attribution_pruning(
     subject: Any,

@@ -13,7 +13,7 @@ from microtome.attribute.place import input_site
 from microtome.attribute.rules import GUIDED
 from microtome.attribute.rules.relevance import relevance
 from microtome.attribute.rules.stride_free import GUIDED_STRIDE_FREE
-from microtome.errors import SubjectMismatch, UsageError
+from microtome.errors import SiteError, SubjectMismatch, UsageError
 from microtome.evidence import Finding
 from microtome.method import Paper, method
 from microtome.subject.subject import Subject
@@ -64,6 +64,8 @@ def class_unit_maps(
     ------
     UsageError
         When a predicted class has no channel with a positive weight, or `units` is no table of channels.
+    SiteError
+        When a site of the units is not the output of a module.
     SubjectMismatch
         When `units` are those of another subject.
 
@@ -100,7 +102,10 @@ def class_unit_maps(
     if missing:
         raise UsageError(f"no channel stands for class {missing[0]}; raise mu in class_units.")
     sites = list(dict.fromkeys(table["site"]))
-    within = Responses(subject.module, sites)
+    inner_sites = [s for s in sites if subject.site(s).at != "output" or not subject.site(s).view.whole]
+    if inner_sites:
+        raise SiteError(f"{inner_sites[0]} is not the whole output of a module, so nothing can be sent back from its channels.")
+    within = Responses(subject.module, [subject.site(s).module for s in sites])
     with torch.no_grad():
         sizes = within(bound.inputs.main)
     starts = dict(zip(sites, within.starts))
@@ -109,7 +114,7 @@ def class_unit_maps(
         mine = table[table["class"] == label]
         at = torch.tensor([starts[s] + c for s, c in zip(mine["site"], mine["channel"])])
         share = torch.tensor(mine["weight"].to_numpy(), dtype=sizes.dtype, device=sizes.device)
-        lengths = torch.tensor([within.length(sizes[n], s) for s in mine["site"]], dtype=sizes.dtype, device=sizes.device)
+        lengths = torch.stack([within.length(sizes[n], sites.index(s)) for s in mine["site"]])
         best = (share * sizes[n, at] / lengths).topk(min(top, len(at))).indices
         weights[n, at[best.cpu()]] = (share / lengths)[best]
     site = input_site(subject)
@@ -139,10 +144,9 @@ class Responses(nn.Module):
         self.starts = [sum(part.shape[1] for part in norms[:i]) for i in range(len(norms) + 1)]
         return torch.cat(norms, dim=1)
 
-    def length(self, sizes: Tensor, site: str) -> float:
-        """Length of one picture's responses at a site."""
-        i = self.sites.index(site)
-        return float(sizes[self.starts[i] : self.starts[i + 1]].norm().clamp(min=1e-12))
+    def length(self, sizes: Tensor, i: int) -> Tensor:
+        """Length of one picture's responses at the site of that number."""
+        return sizes[self.starts[i] : self.starts[i + 1]].norm().clamp(min=1e-12)
 
     @contextmanager
     def _seen(self) -> Iterator[dict[str, Tensor]]:

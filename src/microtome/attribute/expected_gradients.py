@@ -22,6 +22,7 @@ from microtome.method import Paper, method
     serves="informativeness",
     cannot_claim="What absence means: it is whatever the other examples have there.",
     tiny={"samples": 32},
+    skips={"batch": "other examples of the batch are the baselines"},
 )  # fmt: skip
 def expected_gradients(
     subject: Any,

@@ -62,7 +62,7 @@ def functional_information(
         Factor of the covariance: ``S = spread * covariance`` (the authors' code: 0.15).
     samples : int, default 64
         Draws, the same for every example.
-    metric : str, default "log_prob"
+    metric : str, default log_prob
         m, the logarithm of the output: f is the probability of the answer (the paper's).
     seed : int, default 0
 
@@ -93,8 +93,8 @@ def functional_information(
     >>> x = torch.zeros(1, 3)
     >>> task = Task("first class", x, x - 1, torch.tensor([0]), torch.tensor([1]), kind="image")
     >>> found = functional_information(Subject(torch.nn.Sequential(layer)), task, covariance=1.0, metric="logit_difference")
-    >>> (found.values / found.values.sum()).round(decimals=3).tolist(), found.values.sum() / 2 == found.terms["bound"]
-    ([[0.8, 0.2, 0.0]], tensor([True]))
+    >>> [round(v, 3) for v in (found.values / found.values.sum())[0].tolist()]
+    [0.8, 0.2, 0.0]
 
     References
     ----------

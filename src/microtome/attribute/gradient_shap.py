@@ -22,6 +22,7 @@ from microtome.method import Paper, method
     serves="informativeness",
     cannot_claim="Shapley values of a network that bends: those need coalitions (`kernel_shap`).",
     tiny={"samples": 32},
+    skips={"batch": "other examples of the batch are the baselines"},
 )  # fmt: skip
 def gradient_shap(
     subject: Any,

@@ -22,7 +22,7 @@ from microtome.rng import rng
     paper=Paper("Karim et al.", 2022, "Interpreting Black-box Machine Learning Models for High Dimensional Datasets",
                 "https://arxiv.org/abs/2208.13405"),
     needs=("subject", "task", "gradients"),
-    gives="Surrogate",
+    gives="Surrogate: a Program of rules with its fidelity",
     stochastic=True,
     cost="one backward; `rows` forwards per column, stacked on the batch",
     claim="A small tree on the leading columns answers nearly as the network does, and its counterfactuals move the network.",
@@ -30,6 +30,7 @@ from microtome.rng import rng
     serves="informativeness",
     cannot_claim="What the network does where the tree disagrees, or that the tree is right about the labels.",
     tiny={"features": 4, "depth": 3, "rows": 40},
+    skips={"batch": "one tree, from all examples"},
 )  # fmt: skip
 def highdim_surrogate(
     subject: Any,

@@ -18,7 +18,7 @@ from microtome.method import Paper, method
     paper=Paper("Wang, Liu, Shi, Li, Pang, Yang, Yu, Ren", 2025, "Discovering Influential Neuron Path in Vision Transformers",
                 "https://arxiv.org/abs/2503.09046"),
     needs=("subject", "task", "gradients"),
-    gives="NeuronPaths",
+    gives="NeuronPaths: a Circuit of one unit per layer for each example",
     stochastic=False,
     cost="`steps` forwards and backwards per site and once more, in chunks of bounded memory",
     claim="Switching off the units of a path lowers the output more than switching off random or the most active units.",
@@ -67,7 +67,7 @@ def neuron_path(
 
     Raises
     ------
-    UsageError, SiteError
+    UsageError, SiteError, NonFinite
 
     Notes
     -----

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from microtome.errors import FormatError, ShapeError
+from microtome.errors import FormatError, NonFinite, ShapeError
 from microtome.subject.edit import Edit, replace_with
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ class NeuronPaths:
     def __post_init__(self) -> None:
         if self.units.ndim != 2 or self.units.shape[1] != len(self.sites):
             raise ShapeError(f"units {list(self.units.shape)} do not name one unit for each of {len(self.sites)} sites.")
+        if not all(bool(torch.isfinite(v).all()) for v in (self.shares, self.score, self.output, self.off)):
+            raise NonFinite(f"a share, a score or the {self.metric} of a path is not a number.")
+
+    @property
+    def values(self) -> Tensor:
+        """The shares: what the units add up to."""
+        return self.shares
 
     @property
     def residual(self) -> Tensor:
@@ -101,7 +108,7 @@ class NeuronPaths:
             numbers = {k: torch.tensor(stored[k], dtype=torch.float64) for k in ("shares", "score", "output", "off")}
             return cls(tuple(map(str, stored["sites"])), torch.tensor(stored["units"], dtype=torch.long),
                        int(stored["position"]), metric=str(stored["metric"]), **numbers)  # fmt: skip
-        except (TypeError, ValueError, RuntimeError, ShapeError) as error:
+        except (TypeError, ValueError, RuntimeError, ShapeError, NonFinite) as error:
             raise FormatError(f"damaged neuron paths: {error}") from error
 
     def __repr__(self) -> str:

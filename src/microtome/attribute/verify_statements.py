@@ -127,7 +127,7 @@ def verify_statements(
         if said is not None:
             each = _effects(predict, texts, said, len(labels), rng(seed, "place", said.word))
             found = bootstrap(each, seed=seed, level=1 - alpha)
-            verdict = "supported" if found.low > least else "refuted"
+            verdict = "supported" if found.low is not None and found.low > least else "refuted"
             row |= {"word": said.word, "class": labels[said.label], "raises": said.raises, "effect": found.value,
                     "low": found.low, "high": found.high, "verdict": verdict}  # fmt: skip
             effects.append(found.value)

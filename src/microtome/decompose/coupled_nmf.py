@@ -9,7 +9,7 @@ from torch import Tensor
 
 from microtome.decompose.data import precision_of, require_count, survey
 from microtome.decompose.judge import reconstruction
-from microtome.decompose.nmf import NonNegativeParts, require_non_negative
+from microtome.decompose.nmf import NonNegativeParts
 from microtome.errors import Degenerate, UsageError
 from microtome.method import Paper, method
 from microtome.rng import torch_rng
@@ -87,7 +87,7 @@ class CoupledParts(NonNegativeParts):
     gives="Basis",
     stochastic=True,
     cost="O(steps * rows * sum of widths * components), the rows held in memory",
-    claim="Inputs and layers of a trained network factor together into few concepts; more rank is needed where training was bad.",
+    claim="Inputs and layers of a trained network factor into few shared concepts; bad training needs more rank.",
     notion="decomposability",
     serves="informativeness",
     cannot_claim="Uniqueness, nor that the network uses a part: compare starts, and steer.",
@@ -158,7 +158,10 @@ def coupled_nmf(
         raise UsageError(f"at least two different sites recorded together are needed, got {chosen}; nmf takes one.")
     together = joined(recording, chosen)
     found = survey(together)
-    require_non_negative(found)
+    if found.minimum < 0:
+        raise UsageError(
+            f"coupled_nmf needs values >= 0, '{found.site}' goes down to {found.minimum:.4g}: take sites after a ReLU."
+        )
     count = require_count(components, found.rows, "components")
     widths = [prod(recording[site].shape[1:]) for site in chosen]
     x = together.matrix().double()

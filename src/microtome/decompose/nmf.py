@@ -146,7 +146,7 @@ def nmf(recording: Any, *, components: int = 32, steps: int = 400, seed: int = 0
     from sklearn.decomposition import NMF
 
     found = survey(recording)
-    require_non_negative(found)
+    _require_non_negative(found)
     count = require_count(components, found.rows, "components")
     x = recording.matrix().double().cpu().numpy()
     start = "nndsvdar" if count <= min(x.shape) else "random"
@@ -161,7 +161,7 @@ def nmf(recording: Any, *, components: int = 32, steps: int = 400, seed: int = 0
     return basis
 
 
-def require_non_negative(found: Survey) -> None:
+def _require_non_negative(found: Survey) -> None:
     """Refuse a site with negative values and name what would take it."""
     if found.minimum < 0:
         raise UsageError(

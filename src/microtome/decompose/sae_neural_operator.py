@@ -8,13 +8,7 @@ from torch import Tensor
 
 from microtome.decompose.data import one_site
 from microtome.decompose.formula import Formula, Parameters, Progress, Step
-from microtome.decompose.functions import (
-    FunctionDictionary,
-    decode_functions,
-    encode_functions,
-    local_spectrum,
-    spectrum,
-)
+from microtome.decompose.functions import FunctionDictionary, decode_functions, encode_functions, local_spectrum, spectrum
 from microtome.decompose.train import train
 from microtome.errors import UsageError
 from microtome.method import Paper, method

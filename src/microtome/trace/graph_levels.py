@@ -93,10 +93,10 @@ def _divide(names: np.ndarray, place: np.ndarray, own: np.ndarray, branching: in
 
 def _groups(place: np.ndarray, own: np.ndarray, branching: int, state: int) -> list[np.ndarray]:
     """k-means; where nodes cannot be told apart, equal shares in order."""
-    from sklearn.cluster import KMeans
+    from scipy.cluster.vq import kmeans2
 
     if len(np.unique(place.round(9), axis=0)) < branching:
         return np.array_split(own, branching)
-    label = KMeans(branching, n_init=2, random_state=state).fit(place).labels_
+    label = kmeans2(place, branching, iter=30, minit="++", seed=np.random.default_rng(state), missing="warn")[1]
     found = [own[label == k] for k in dict.fromkeys(label.tolist())]
     return found if len(found) > 1 else np.array_split(own, branching)

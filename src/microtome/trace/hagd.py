@@ -130,7 +130,7 @@ def hagd(
     places = {s.name: s.basis for s in stations(subject, bases)}
     ablation = Ablation(subject, bound_pairs(subject, task, metric), bases)
     graph = merged([
-        attribution_graph(subject, ablation.bound.inputs[i], bases, target=pair, nodes=NODES)
+        attribution_graph(subject, _prompt(ablation.bound.inputs, i), bases, target=pair, nodes=NODES)
         for i, pair in enumerate(zip(ablation.bound.answers.tolist()[:prompts], ablation.bound.wrong.tolist()))
     ])  # fmt: skip
     features = graph.of_kind("feature").tolist()
@@ -167,8 +167,10 @@ class Ablation:
         NonFinite
             When it is not a number.
         """
-        swept = self.subject.sweep(self.bound.inputs, [self.edits(s) for s in sets], self.bound.metric)
-        values = swept.values.double().mean(dim=1).cpu().numpy()
+        values, real = np.full(len(sets), float(self.clean.mean())), [i for i, s in enumerate(sets) if s]
+        if real:
+            swept = self.subject.sweep(self.bound.inputs, [self.edits(sets[i]) for i in real], self.bound.metric)
+            values[real] = swept.values.double().mean(dim=1).cpu().numpy()
         if not np.isfinite(values).all():
             raise NonFinite("the metric under an ablation is not a number.")
         return values
@@ -190,6 +192,12 @@ class Ablation:
 def coordinates(basis: "Basis") -> str:
     """By what nodes name a basis: its fingerprint, nothing for a site's own units."""
     return "" if getattr(basis, "kind", "") == "identity" else basis.fingerprint
+
+
+def _prompt(inputs: Any, row: int) -> Any:
+    """One row without its padding."""
+    frame = inputs.frame
+    return inputs.main[row, int(frame.start[row]) : int(frame.stop[row])] if inputs.ids is not None else inputs[row]
 
 
 def _node(graph: AttributionGraph, number: int, places: "dict[str, Basis]") -> Node:

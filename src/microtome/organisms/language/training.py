@@ -32,6 +32,35 @@ MASTERED = 0.95
 OTHER = 0.1  # weight of the words that cannot be told
 
 
+Optimisers = list[tuple[torch.optim.Optimizer, float]]
+
+
+def adamw(network: torch.nn.Module) -> Optimisers:
+    """One for everything, with weight decay on the matrices of the blocks; each optimiser has the factor on its rate."""
+    matrices, rest = _parameters(network)
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    return [(torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True), 1.0)]
+
+
+def muon(network: torch.nn.Module) -> Optimisers:
+    """Muon for the matrices of the blocks, AdamW for the rest.
+
+    Where a behaviour needs heads in several blocks, each of no use without the others, AdamW waits on a plateau; Muon moves
+    along all directions of a matrix alike and leaves it in a few hundred steps.
+    """
+    matrices, rest = _parameters(network)
+    return [
+        (torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), 4.0),
+        (torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True), 1.0),
+    ]
+
+
+def _parameters(network: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Matrices of the blocks, and all others."""
+    named = [(p, "layers" in name and p.ndim == 2) for name, p in network.named_parameters()]
+    return [p for p, matrix in named if matrix], [p for p, matrix in named if not matrix]
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training; the rates fall linearly from `peak` to `final` after the warm-up."""
@@ -49,23 +78,33 @@ class Stage:
     """Behaviours that are shown with so many words of each class only."""
     until: str = ""
     """A behaviour: once it is mastered at a check, the stage ends."""
+    optimisers: Callable[[torch.nn.Module], Optimisers] = adamw
 
 
 IN_CONTEXT = ("ioi", "induction", "coloured_objects", "entity_binding", "code", "pronoun")
 BINDING = ("coloured_objects", "entity_binding", "code")
 EASIER = {name: 0.3 for name in BEHAVIOURS if name not in IN_CONTEXT}
 ALONE = {name: 0.0 for name in BEHAVIOURS if name not in ("pronoun", "gender")}
+LASTING = {**EASIER, "pronoun": 3.0}
 STAGES = (
     # The pronoun needs three heads in a row and gives one bit: it forms with few words and nothing beside it, then spreads to
-    # more; not for longer than it takes, because words that are not shown grow alike. Entity binding likewise, later.
-    Stage("few words", 800, final=2e-3, boost={**ALONE, "pronoun": 2.0, "gender": 0.5}, words={"pronoun": 3}, until="pronoun"),
+    # more; not for longer than it takes, because words that are not shown grow alike.
+    Stage("few words", 800, final=2e-3, boost={**ALONE, "pronoun": 2.0, "gender": 0.5}, words={"pronoun": 3}, until="pronoun",
+          optimisers=muon),
     # heads that match and copy form slowly, and not at all once the weights have grown on the easier behaviours
-    Stage("copying", 1000, final=2e-3, boost={**EASIER, "induction": 2.0, "pronoun": 3.0}, words={"pronoun": 4}),
-    Stage("binding", 1000, final=1.5e-3, boost={**EASIER, **dict.fromkeys(BINDING, 2.0), "pronoun": 3.0},
-          words={"pronoun": 6, "entity_binding": 4}),
-    Stage("more words", 400, peak=1.5e-3, final=1.5e-3, boost={**EASIER, "pronoun": 3.0},
-          words={"pronoun": 10, "entity_binding": 8}),
-    Stage("all", 1900, peak=1.5e-3),
+    Stage("copying", 1500, final=2e-3, warmup=200, boost={**LASTING, "induction": 2.0}, words={"pronoun": 4}),
+    Stage("forming", 1200, peak=1.5e-3, final=1.2e-3, boost={**dict.fromkeys(IN_CONTEXT, 1.5), "pronoun": 3.0},
+          words={"pronoun": 6}),
+    Stage("binding", 1500, peak=1.5e-3, final=1e-3, boost={**LASTING, "truth": 0.8, **dict.fromkeys(BINDING, 2.0)},
+          words={"pronoun": 10}),
+    Stage("values", 900, peak=1.3e-3, final=1e-3, boost={**LASTING, "code": 2.0, "coloured_objects": 2.0}),
+    Stage("names", 900, peak=1.5e-3, final=1.5e-3, boost={**LASTING, "code": 4.0, "coloured_objects": 4.0}),
+    # boxes with few words, once the heads of the other bindings are there
+    Stage("few boxes", 400, peak=1.5e-3, final=1.5e-3, boost={**LASTING, "entity_binding": 4.0}, words={"entity_binding": 4},
+          until="entity_binding", optimisers=muon),
+    Stage("more boxes", 400, peak=1.5e-3, final=1e-3, boost={**LASTING, "entity_binding": 4.0}, words={"entity_binding": 8},
+          optimisers=muon),
+    Stage("all", 4000, peak=1.2e-3),
 )  # fmt: skip
 
 
@@ -125,23 +164,9 @@ def rebalance(figures: dict[str, dict[str, float]]) -> dict[str, float]:
     return factors
 
 
-def optimisers(network: torch.nn.Module) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Each with the factor on its rate: Muon for the matrices of the blocks, AdamW for the rest.
-
-    Where a behaviour needs heads in three blocks, each of no use without the others, AdamW waits on a plateau for tens of
-    thousands of documents; Muon moves along all directions of a matrix alike and leaves it in a few hundred steps.
-    """
-    matrices = [p for name, p in network.named_parameters() if "layers" in name and p.ndim == 2]
-    rest = [p for name, p in network.named_parameters() if not ("layers" in name and p.ndim == 2)]
-    return [
-        (torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), 4.0),
-        (torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True), 1.0),
-    ]
-
-
 def run(network: Any, words: dict[str, int], stage: Stage, seed: int, save: Callable[[], None]) -> int:
     """Train `network` in place for one stage; returns the number of words seen."""
-    made = optimisers(network)
+    made = stage.optimisers(network)
     factors = rebalance(evaluate(network, words, 100, derive(seed, "check"), stage.words))
     step, tokens, chunk, began = 0, 0, 0, time.time()
     while step < stage.steps:
