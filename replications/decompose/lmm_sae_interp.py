@@ -7,13 +7,14 @@ shape), and the names ground on other images. Setting the latent of a colour on 
 where there is none. Nulls: patches shuffled within images; other latents set to the same value.
 
 What does not hold: an overlap of one half. The median over twenty latents is near 0.2 in calibration, twice what shuffled
-patches give. Tried on one seed of calibration: 32 to 128 latents
-with 2 to 4 active, few figures per image (latents then model the empty patches) and many, the class token of a two-block
-transformer (names ground better, 0.3 to 0.4, but no single latent on a patch moves the answer), and the mean of the patches
-(attention spreads what the image holds over all patches, and no latent is local).
+patches give. Tried on one seed of calibration: 32 to 128 latents with 2 to 4 active, few figures per image (latents then
+model the empty patches) and many, the class token of a two-block transformer (names ground better, 0.3 to 0.4, but no single
+latent on a patch moves the answer), and the mean of the patches (attention spreads what the image holds over all patches, and
+no latent is local).
 
 Limits. The explainer and the segmenter are exact labels, no models. A randomly initialised encoder has latents for figures too
-(`twin_iou`): what a patch shows is local, and any embedding keeps it; only steering tells the trained network apart.
+(`twin_iou`): what a patch shows is local, and any embedding keeps it, so an overlap says little about training. Steering was
+calibrated on two seeds; on one reported seed it misses what was asked.
 
 https://arxiv.org/abs/2411.14982
 """

@@ -11,9 +11,10 @@ heads that look at the right label keep the behaviour with three directions of t
 the prompts whose answer is item n, put into prompts of another answer, makes the network choose item n. The queries come
 from prompts with the labels A to D; how much of their effect is lost on prompts with random letters is reported as `drop`.
 
-Not every network is of this kind. One that was looked at (seed 20) passed all claims; on a calibration seed (10) labels were
-carried to the contents at once, and the head that answers looks at the right content: few directions or queries of "item n"
-have no say there. More questions by number (0.6 of all instead of 0.3) did not change that.
+Not every network is of this kind, and not every one learns in these steps: one of the three reported stays at half accuracy.
+One that was looked at (seed 20) passed all claims; on a calibration seed (10) the head that answers seems to look at the right
+content, to which labels would have been carried (read off its table of heads, not traced): three directions and queries of
+"item n" say little there. More questions by number (0.6 of all instead of 0.3) did not change that.
 
 Honest limits: places are fixed, so "item n" and "the label at place n" are the same thing here; a network of twelve nodes.
 

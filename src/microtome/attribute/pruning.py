@@ -77,7 +77,7 @@ class Pruning:
             scores = {str(s): torch.tensor(v, dtype=torch.float64) for s, v in stored["scores"].items()}
             units = [(str(s), int(u)) for s, u in stored["units"]]
             if any(s not in scores or not 0 <= u < len(scores[s]) for s, u in units):
-                raise ValueError("a unit without a score")
+                raise FormatError("a damaged pruning: a unit without a score.")
             return cls(scores, units, str(stored["method"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"a damaged pruning: {error}") from error

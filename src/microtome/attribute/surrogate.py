@@ -110,9 +110,9 @@ class Surrogate:
             below = np.concatenate([tree.left[inner], tree.right[inner]])
             parents = np.concatenate([np.flatnonzero(inner)] * 2)
             if nodes == 0 or (below <= parents).any() or (below >= nodes).any() or (tree.column >= len(stored["probe"])).any():
-                raise ValueError("a tree whose nodes do not follow each other")
+                raise FormatError("a damaged surrogate: a tree whose nodes do not follow each other.")
             if not set(tree.column[inner]) <= set(tree.used) or tree.counts.shape[0] != nodes:
-                raise ValueError("a tree of columns that it was not given")
+                raise FormatError("a damaged surrogate: a tree of columns that it was not given.")
             return cls(torch.tensor(stored["columns"], dtype=torch.long), torch.tensor(stored["probe"], dtype=torch.float64),
                        torch.tensor(stored["sensitivity"], dtype=torch.float64), tree, float(stored["fidelity"]),
                        float(stored["majority"]))  # fmt: skip

@@ -167,7 +167,7 @@ def similarities(recording: Any, kind: str) -> np.ndarray:
     check_finite(recording.site, values)
     x = values.numpy()
     spread = x.std(0)
-    varies = spread > 1e-9 * np.abs(x).max(initial=0.0)
+    varies = spread > 1e-9 * np.abs(x).max(0, initial=0.0)
     if not varies.any():
         raise Degenerate(f"no unit of {recording.site} varies over the {len(x)} images: all of them are alike.")
     x = (x - x.mean(0))[:, varies] / spread[varies]

@@ -62,7 +62,8 @@ def levels(affinity: np.ndarray, nodes: np.ndarray, scores: np.ndarray, *, branc
         raise UsageError(f"{len(nodes)} nodes and {len(scores)} scores: there must be as many, and at least one.")
     if not (np.isfinite(affinity).all() and np.isfinite(scores).all()):
         raise NonFinite("an affinity or a score is not a number.")
-    place = slow(affinity, min(DIRECTIONS, n))[nodes]
+    # With as many directions as nodes, all nodes would be equally far from each other.
+    place = slow(affinity, min(DIRECTIONS, max(2, n // 3), n))[nodes]
     spread = scores.std()
     place = np.column_stack([place / max(place.std(), 1e-12), (scores - scores.mean()) / (spread if spread > 0 else 1.0)])
     # The score weighs as much as all directions together.

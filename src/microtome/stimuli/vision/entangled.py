@@ -39,7 +39,7 @@ def entangled(n: int, seed: int = 0, *, link: float = 0.8) -> Stimuli:
     Examples
     --------
     >>> s = entangled(400)
-    >>> 0.75 < (s.table["shape"] == s.table["skin"]).mean() < 0.95
+    >>> 0.75 < float((s.table["shape"] == s.table["skin"]).mean()) < 0.95
     True
 
     References
