@@ -135,8 +135,9 @@ class Cut:
         if self.off.requires_grad:
             self.change.append(change)
             return
-        self.room = change.new_empty(self.most, *change.shape[1:]) if self.room is None else self.room
-        self.room[self.filled : self.filled + len(change)] = change
+        room = change.new_empty(self.most, *change.shape[1:]) if self.room is None else self.room
+        room[self.filled : self.filled + len(change)] = change
+        self.room = room
         self.filled += len(change)
 
     def _changes(self, count: int) -> Tensor:
@@ -167,7 +168,8 @@ class Cut:
                   and (g.reader.weight is not None and g.reader.weight.shape[1:]) == width]  # fmt: skip
         chosen = [self._chosen(g) for g in groups]
         index = torch.cat([c + g.nodes.start for c, g in zip(chosen, groups)])
-        weight = torch.cat([g.reader.weight[c] for c, g in zip(chosen, groups)]) if width else None  # type: ignore[index]
+        rows = [g.reader.weight[c] for c, g in zip(chosen, groups) if g.reader.weight is not None]
+        weight = torch.cat(rows) if rows else None
         read = self._mixed(place, index, weight)
         for group, part, own in zip(groups, read.split([len(c) for c in chosen], 2), chosen):
             part = part if group.reader.bias is None else part + group.reader.bias[own]
