@@ -67,12 +67,13 @@ def dictionary(context: Context) -> Section:
 
 def _graph(context: Context, sae: Basis) -> Graph | Text:
     """How the directions bring the answer of one prompt."""
-    task = context.material.task
-    prompt, answer, wrong = task.clean[0], task.answers[0], None if task.wrong is None else task.wrong[0]
-    target = answer if wrong is None else (answer, wrong)
+    task = context.material.task[:1]
+    bound = context.subject.bind(task)
+    target = int(bound.answers[0]) if task.wrong is None else (int(bound.answers[0]), int(bound.wrong[0]))
     try:
-        found = attribution_graph(context.subject, prompt, [sae], target=target, nodes=NODES)
+        found = attribution_graph(context.subject, bound.inputs, [sae], target=target, nodes=NODES)
     except SiteError as error:
         return Text(f"No graph of one prompt through the directions: {error}")
-    title = f'One prompt through the directions: "{prompt}", {answer}' + (f" rather than {wrong}" if wrong is not None else "")
+    other = "" if task.wrong is None else f" rather than {task.wrong[0]}"
+    title = f'One prompt through the directions: "{task.clean[0]}", {task.answers[0]}{other}'
     return Graph(title, facts(found), NOTES)
