@@ -1,15 +1,13 @@
 """Pixel flipping, pixel by pixel, and the randomisation test, of the gradients of a small network for small pictures."""
 
-import importlib.machinery
-import importlib.util
-import sys
-import types
 from functools import cache
 
 import numpy as np
 import torch
 from harness.work import Work
 from torch import Tensor, nn
+
+from sides.absent import stand_in
 
 
 @cache
@@ -60,7 +58,7 @@ def microtome(settings: dict) -> Work:
 
 def quantus(settings: dict) -> Work:
     """`PixelFlipping` and `MPRT`."""
-    _stand_in()
+    stand_in()
     import quantus as peer
 
     x, y = pictures(settings)
@@ -80,29 +78,3 @@ def quantus(settings: dict) -> Work:
         return flipping(**given), randomised(**given, explain_func=explain)
 
     return Work(call, _outputs)
-
-
-class _Class(type):
-    def __getattr__(cls, name: str):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Class(name, (), {})
-
-
-class _Anything(types.ModuleType):
-    def __getattr__(self, name: str):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Class(name, (), {})
-
-
-def _stand_in() -> None:
-    """An empty torchvision where there is none: libraries behind the peer import it, and nothing here uses it."""
-    if importlib.util.find_spec("torchvision") is not None:
-        return
-    for name in ("", ".models", ".transforms", ".transforms.functional", ".models.vgg", ".models.resnet",
-                 ".models.vision_transformer", ".ops"):  # fmt: skip
-        stub = _Anything(f"torchvision{name}")
-        stub.__spec__ = importlib.machinery.ModuleSpec(stub.__name__, None)
-        stub.__path__ = []
-        sys.modules[stub.__name__] = stub

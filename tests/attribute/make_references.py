@@ -4,47 +4,19 @@ captum 0.9.0, zennit 0.5.1, grad-cam 1.5.7, lxt 2.1, quantus 0.6.0. torchvision,
 uses, may be absent: an empty module stands in for it.
 """
 
-import importlib.machinery
-import importlib.util
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import torch
 
 FOLDER = Path(__file__).parent / "references"
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "benchmarks")]
 
 import peer_models as models
+from sides.absent import stand_in
 
 TARGETS = models.TARGETS
-
-
-class _Class(type):
-    def __getattr__(cls, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return torch.nn if name == "nn" else _Class(name, (), {})
-
-
-class _Anything(types.ModuleType):
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Class(name, (), {})
-
-
-def stand_in() -> None:
-    """An empty torchvision, where there is none."""
-    if importlib.util.find_spec("torchvision") is not None:
-        return
-    for name in ("", ".models", ".transforms", ".transforms.functional", ".models.vgg", ".models.resnet",
-                 ".models.vision_transformer", ".ops"):  # fmt: skip
-        stub = _Anything(f"torchvision{name}")
-        stub.__spec__ = importlib.machinery.ModuleSpec(stub.__name__, None)
-        stub.__path__ = []
-        sys.modules[stub.__name__] = stub
 
 
 def main() -> None:

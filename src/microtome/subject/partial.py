@@ -26,6 +26,7 @@ BEHIND = (
     "attn.pattern", "attn.z", "attn.out", "resid_mid",
     "mlp.norm", "mlp.pre", "mlp.up", "mlp.hidden", "mlp.out", "resid_post",
 )  # fmt: skip
+INPUT = Site("projection", "projection", "input")
 #: With a larger share of changed positions the whole is projected.
 MOST = 0.9
 
@@ -99,10 +100,10 @@ def filled(modules: Sequence[nn.Module], before: Sequence[Tensor], where: Tensor
     where : Tensor[copies * rows, width] of bool, or None
         None: nothing is changed.
     """
-    if where is None or any(m._forward_hooks or m._forward_pre_hooks for m in modules):
+    if where is None or not before or any(m._forward_hooks or m._forward_pre_hooks for m in modules):
         yield
         return
-    index = where.flatten().nonzero()[:, 0].to(before[0].device) if before else torch.empty(0)
+    index = where.flatten().nonzero()[:, 0].to(before[0].device)
     with ExitStack() as stack:
         for module, known in zip(modules, before):
             for handle in _hooks(module, known, index, where.shape):
@@ -113,11 +114,10 @@ def filled(modules: Sequence[nn.Module], before: Sequence[Tensor], where: Tensor
 @contextmanager
 def silenced(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Within the context the (linear) modules compute nothing and give zeros: for outputs that are replaced as a whole."""
-    site = Site("projection", "projection", "input")
     shapes: dict[nn.Module, torch.Size] = {}
 
     def pick(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        key, x = first_input(args, kwargs, site)
+        key, x = first_input(args, kwargs, INPUT)
         shapes[module] = x.shape[:-1]
         return with_input(args, kwargs, key, x.flatten(0, -2)[:0])
 
@@ -132,10 +132,8 @@ def silenced(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _hooks(module: nn.Module, known: Tensor, index: Tensor, shape: torch.Size) -> list:
-    site = Site("projection", "projection", "input")
-
     def pick(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        key, x = first_input(args, kwargs, site)
+        key, x = first_input(args, kwargs, INPUT)
         return with_input(args, kwargs, key, x.flatten(0, 1)[index])
 
     def fill(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def capture(
     projections: Mapping[int, Sequence[nn.Module]] = MappingProxyType({}),
 ) -> Capture:
     """Run the model once, unedited, and keep what each block received, and what the `projections` of some blocks gave."""
-    from microtome.subject.run import logits_of
+    from microtome.subject.run import logits_of, one_row
 
     blocks = subject.module.get_submodule(trunk.blocks)
     calls: list[dict[str, Any]] = []
@@ -153,9 +153,7 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
-    logits = logits_of(output)
-    logits = logits[:, 0] if logits.ndim == 3 and logits.shape[1] == 1 else logits
-    result = Capture(calls, hidden, logits, projected=projected)
+    result = Capture(calls, hidden, one_row(logits_of(output)), projected=projected)
     if past is not None:
         layers = getattr(past, "layers", [])
         full = [getattr(layer, "keys", None) for layer in layers]

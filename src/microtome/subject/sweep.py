@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from microtome.engine import shrink_on_oom
 from microtome.errors import MicrotomeError, UsageError
@@ -117,7 +117,7 @@ def sweep(subject: "Subject", inputs: Inputs, edits: Sequence[Any], metric: Metr
     if base.keys is None:
         for entry in entries:
             entry.start = 0
-    engine = _Engine(subject, trunk, inputs, base, metric, memory)
+    engine = _Engine(subject, trunk, inputs, base, metric, memory, kept)
     values, why = engine.run(entries)
     if why and any(e.start for e in entries):
         for entry in entries:
@@ -154,12 +154,15 @@ def _entry(subject: "Subject", index: int, edits: tuple[Edit, ...], inputs: Inpu
 class _Engine:
     """Waves through the blocks for entries that share a start position."""
 
-    def __init__(self, subject: "Subject", trunk: Trunk, inputs: Inputs, base: Capture, metric: Metric, memory: int) -> None:
+    def __init__(
+        self, subject: "Subject", trunk: Trunk, inputs: Inputs, base: Capture, metric: Metric, memory: int,
+        projections: dict[int, list[nn.Module]],
+    ) -> None:  # fmt: skip
         self.subject, self.trunk, self.inputs, self.base, self.metric = subject, trunk, inputs, base, metric
         self.blocks = list(subject.module.get_submodule(trunk.blocks))  # type: ignore[arg-type]
         last = (last_projection(subject, trunk), last_mlp(subject, trunk))
         self.last = [module for module in last if module is not None]
-        self.projections = {b: projections(subject, trunk, b) for b in base.projected}
+        self.projections = projections
         self.finish = reader(subject, metric)
         self.rows, self.length = len(inputs), inputs.main.shape[1]
         widest = 4 * max(trunk.dims.d_mlp, trunk.dims.d_model) + self.length * max(1, trunk.dims.heads)

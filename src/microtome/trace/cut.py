@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from microtome.subject.hooks import Tap
 from microtome.subject.partial import by_position
-from microtome.trace.selection import heard, inputs_of
+from microtome.trace.selection import heard
 from microtome.trace.wires import Place, Reader, Wires
 
 #: Bytes of streams that are mixed at once: what stays in the caches with its sources.
@@ -49,7 +49,7 @@ class Cut:
         self.heard = np.ones(masks.shape[2], dtype=bool)
         if not masks.requires_grad:
             kept = (masks != 0).any(dim=0).cpu().numpy() & wires.allowed.numpy()
-            self.heard = heard(kept, inputs_of(wires.senders, wires.receivers))
+            self.heard = heard(kept, wires.into)
         groups = list(_groups(wires))
         # A norm behind the heads divides what they write by the spread of all of them: then each counts for the others.
         self.joint = any(w.norm is not None for w in wires.writers)
@@ -150,7 +150,7 @@ class Cut:
     def _replace(self, group: _Group, site: str) -> Any:
         def keep(value: Tensor) -> Tensor:
             if "to " + site not in self.values:
-                self._read(group.place, group.reader.weight is not None and group.reader.weight.shape[1:])
+                self._read(group.place, _width(group.reader))
             read = self.values.pop("to " + site)  # [rows, L, nodes, width]
             if len(group.reader.sites) == 1:
                 return (read[:, :, 0] if value.ndim == 3 else read).reshape(value.shape)
@@ -162,10 +162,9 @@ class Cut:
 
         return keep
 
-    def _read(self, place: Place, width: Any) -> None:
+    def _read(self, place: Place, width: int) -> None:
         """What the cut readers of a place read, those of one width together: queries, keys and values share their sources."""
-        groups = [g for g in self.cut if g.place is place
-                  and (g.reader.weight is not None and g.reader.weight.shape[1:]) == width]  # fmt: skip
+        groups = [g for g in self.cut if g.place is place and _width(g.reader) == width]
         chosen = [self._chosen(g) for g in groups]
         index = torch.cat([c + g.nodes.start for c, g in zip(chosen, groups)])
         rows = [g.reader.weight[c] for c, g in zip(chosen, groups) if g.reader.weight is not None]
@@ -208,6 +207,11 @@ def _groups(wires: Wires) -> Iterator[_Group]:
         for reader in place.readers:
             yield _Group(place, reader, range(first, first + len(reader.nodes)))
             first += len(reader.nodes)
+
+
+def _width(reader: Reader) -> int:
+    """How wide each node reads; 0 where it reads the stream itself."""
+    return 0 if reader.weight is None else reader.weight.shape[1]
 
 
 def _through(place: Place, given: Tensor, folded: Tensor | None) -> Tensor:

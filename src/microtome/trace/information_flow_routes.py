@@ -10,7 +10,6 @@ from microtome.method import Paper, method
 from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.graph import ScoredGraph
 from microtome.trace.measured import bound_pairs, measured
-from microtome.trace.selection import inputs_of
 from microtome.trace.wires import Wires, wires
 
 #: Bytes held in the width of the model at a time.
@@ -119,7 +118,7 @@ def _proximity(written: Tensor, x: Tensor) -> Tensor:
 
 def _weighted(shares: np.ndarray, graph: Wires) -> np.ndarray:
     """Shares times the importance of the receiver's node, from the logits (importance 1) down."""
-    into = inputs_of(graph.senders, graph.receivers)
+    into = graph.into
     logits = ~into.any(axis=1)
     importance, scores = np.zeros(len(graph.senders)), np.zeros_like(shares)
     for j in reversed(range(len(graph.receivers))):

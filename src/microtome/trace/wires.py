@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from microtome.subject.architecture import submodule
 from microtome.subject.replay import main_trunk
 from microtome.trace.nodes import Node
 from microtome.trace.norms import Norm, norm_of
+from microtome.trace.selection import inputs_of
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ class Wires:
         """bool [senders, receivers]: whether the sender lies before the receiver."""
         place = torch.arange(len(self.senders))
         return torch.cat([(place < p.upstream)[:, None].expand(-1, len(p.nodes)) for p in self.places], dim=1)
+
+    @cached_property
+    def into(self) -> np.ndarray:
+        """bool [receivers, senders]: whose input a receiver is; see `inputs_of`."""
+        return inputs_of(self.senders, self.receivers)
 
     @cached_property
     def starts(self) -> list[int]:
