@@ -8,6 +8,7 @@ from tiny import BY_NAME
 from microtome.errors import EditTouchedNothing, SiteError, UsageError
 from microtome.stimuli.metrics import logit_difference, probability
 from microtome.subject import sweep as sweep_module
+from microtome.subject import waves as waves_module
 from microtome.subject.basis import Linear
 from microtome.subject.bind import Metric
 from microtome.subject.edit import ablate, clamp, freeze, patch, replace_with, scale, steer, swap
@@ -123,8 +124,8 @@ def test_replay_that_disagrees_is_given_up(monkeypatch):
     metric = metric_for(inputs)
     entries = [steer("blocks.0.resid_post", noise(32), position=p) for p in range(4)]
     expected = slow(subject, inputs, entries, metric)
-    real = sweep_module.replay_block
-    monkeypatch.setattr(sweep_module, "replay_block", lambda *a: real(*a) * 1.05)
+    real = waves_module.replay_block
+    monkeypatch.setattr(waves_module, "replay_block", lambda *a: real(*a) * 1.05)
     found = subject.sweep(inputs, entries, metric)
     assert not found.replayed
     assert "differs from the full forward" in found.note
@@ -135,8 +136,8 @@ def test_a_broken_prefix_is_given_up_and_the_blocks_still_replayed(monkeypatch):
     subject, inputs = language("llama")
     metric = metric_for(inputs)
     entries = [steer("blocks.0.resid_post", noise(32), position=p) for p in (3, 5)]
-    join = sweep_module.PrefixCache._join
-    monkeypatch.setattr(sweep_module.PrefixCache, "_join", lambda self, p, new, t: join(self, 0 * p, new, t))
+    join = waves_module.PrefixCache._join
+    monkeypatch.setattr(waves_module.PrefixCache, "_join", lambda self, p, new, t: join(self, 0 * p, new, t))
     found = subject.sweep(inputs, entries, metric)
     assert found.replayed
     agrees(found.values, slow(subject, inputs, entries, metric))
