@@ -59,6 +59,8 @@ def _case(benchmark: Benchmark, case: Case, quick: bool) -> dict[str, Any]:
                 _compare(benchmark, workers, rows)
             rounds = 1 if quick else -(-benchmark.rounds // processes)
             _time(workers, rows, (walls, cpus), rounds, benchmark.seconds / processes)
+            if not warmup and not again:  # one call takes minutes
+                _compare(benchmark, workers, rows)
         finally:
             for worker in workers.values():
                 worker.close()

@@ -17,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import memory
 
 LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight", "auto-circuit", "sae-lens",
-             "dictionary-learning", "pyvene", "overcomplete")  # fmt: skip
+             "dictionary-learning", "pyvene", "overcomplete", "captum", "zennit", "shap", "pytorch-grad-cam",
+             "quantus")  # fmt: skip
+#: Where a library is listed under another name.
+LISTED = {"pytorch-grad-cam": "grad-cam"}
 
 
 def main() -> None:
@@ -75,7 +78,7 @@ def versions() -> dict:
     for name in LIBRARIES:
         if name.replace("-", "_") in sys.modules:
             try:
-                found[name] = importlib.metadata.version(name)
+                found[name] = importlib.metadata.version(LISTED.get(name, name))
             except importlib.metadata.PackageNotFoundError:
                 found[name] = "source"
     return found

@@ -41,8 +41,9 @@ def eap_edges(settings: dict) -> Work:
 def circuit_evaluation(settings: dict) -> Work:
     """The metric of circuits of ten sizes, by edges with the largest scores, all others cut."""
     import microtome as mt
-    from microtome.trace.masked import masked_metric, reference_values
+    from microtome.trace.masked import masked_metric
     from microtome.trace.measured import bound_pairs
+    from microtome.trace.reference import reference_values
     from microtome.trace.selection import pruned
     from microtome.trace.wires import wires
 

@@ -163,7 +163,7 @@ def many_dictionaries(settings: dict) -> Work:
         recipes[str(i)] = Recipe(TopK(settings["k"], 0), settings["latents"], reads=sites[i % len(sites)], seed=i)
 
     def call():
-        live = Live(subject, ids, sites, buffer=2 * settings["rows"], forward=settings["batch"])
+        live = Live(subject, ids, sites, buffer=4 * settings["rows"], forward=settings["batch"])
         return train_many(live, recipes, steps=steps, batch=settings["rows"])
 
     def outputs(_):
@@ -187,6 +187,16 @@ def own_steps(settings: dict) -> Work:
         return True
 
     return Work(call, lambda _: {}, units=settings["steps"])
+
+
+def bound(settings: dict) -> Work:
+    """What training live may cost: 1.6 times the forwards (rounded down) and the updates alone."""
+    forwards, steps = forward_alone(settings | {"steps": int(1.6 * settings["steps"])}), own_steps(settings)
+
+    def call():
+        return forwards.call() and steps.call()
+
+    return Work(call, forwards.outputs, units=settings["steps"])
 
 
 def forward_alone(settings: dict) -> Work:

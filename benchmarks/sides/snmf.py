@@ -70,11 +70,7 @@ def _ours(settings: dict, update) -> Work:
 
 def overcomplete(settings: dict) -> Work:
     """`SemiNMF`'s multiplicative step, from the same start; the loss is looked at every ten steps."""
-    for name in ("torchvision", "timm", "cv2"):  # imported for vision models that are not used here
-        try:
-            __import__(name)
-        except ImportError:
-            _stand_in(name)
+    stand_in_for_vision()
     from overcomplete.optimization.semi_nmf import snmf_multiplicative_update
 
     x, start, left = _settings(settings)
@@ -89,6 +85,15 @@ def overcomplete(settings: dict) -> Work:
         return reached
 
     return _work(call, settings)
+
+
+def stand_in_for_vision() -> None:
+    """Empty modules where overcomplete imports libraries for vision models that are not used here."""
+    for name in ("torchvision", "timm", "cv2"):
+        try:
+            __import__(name)
+        except ImportError:
+            _stand_in(name)
 
 
 def _stand_in(name: str) -> None:

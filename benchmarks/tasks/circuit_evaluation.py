@@ -15,6 +15,6 @@ BENCHMARK = Benchmark(
     ),
     targets=(Target(PEER, against="microtome", at_least=3.0),),
     warmup=1,
-    rounds=5,
+    rounds=3,
     seconds=120.0,
 )

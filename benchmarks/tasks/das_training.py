@@ -15,9 +15,10 @@ BENCHMARK = Benchmark(
     ),
     sides=(Side("microtome", "interventions:ours"), Side(PEER, "interventions:pyvene", peer=True, environment="pyvene")),
     targets=(Target(PEER, against="microtome", at_least=2.0),),
-    warmup=1,
-    rounds=3,
-    seconds=600.0,
+    warmup=0,
+    rounds=1,
+    processes=1,
+    seconds=300.0,
     tolerance=0.03,
     notes=(
         "Compared is the interchange accuracy on the training pairs after the last update: equal within 0.03. The two "

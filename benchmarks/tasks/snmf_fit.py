@@ -20,5 +20,7 @@ BENCHMARK = Benchmark(
     ),
     targets=(Target(of="microtome, projected gradient (semi_nmf)", against="overcomplete 0.3.0", at_most=1.0),),
     warmup=1,
-    rounds=5,
+    rounds=3,
+    processes=1,
+    seconds=20.0,
 )

@@ -7,8 +7,10 @@ columns. Counterfactuals built from the tree, of 4 changed columns, move the tre
 random columns taken from rows of the other class do not. Those that are enough for the tree (1.3 columns) moved the perceptron
 in 3% of rows, on seed 10.
 
-Fidelity is not reached on every seed: where the perceptron itself is right in 79% of new rows, and so reads much of the noise,
-the tree agrees with it in 78% and with the labels in 90%. The lead over random columns has single trees as its null: they vary.
+The perceptron is trained on rows with noise added, as a denoising autoencoder is. Without, it read much of the noise itself
+(79% right in new rows on one of the first five seeds reported, 0 to 4, where 85% were asked of it), and no tree could follow
+it there (78%); the claims are as they were, calibrated and reported on new seeds. The lead is that over the mean of nine trees
+on random columns, and its null the mean of nine others: single trees vary, as some hold a relevant column.
 
 The black box is a perceptron: the paper's autoencoder with an attention layer over features is not rebuilt, so that columns are
 probed by gradients in place of attention weights.
@@ -30,10 +32,10 @@ from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 111)
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (40, 41, 42, 43, 44)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.attribute.highdim_surrogate", "microtome.attribute.surrogate", "microtome.attribute.surrogate_tree")
-COLUMNS, RELEVANT, LEADING, TRAIN, MOST = 1000, 15, 30, 3000, 4
+COLUMNS, RELEVANT, LEADING, TRAIN, MOST, NOISE, TREES = 1000, 15, 30, 3000, 4, 1.0, 9
 
 CLAIMS = [
     Claim("relevant columns among the 30 leading ones", "found", 8, null="found_shuffled"),
@@ -55,8 +57,9 @@ def run(seed: int) -> dict[str, float]:
     draw = rng(seed, "random columns")
     own = net.run(x[:TRAIN]).logits.argmax(1).numpy()
     trees = [grow(x[:TRAIN].numpy(), own, draw.choice(COLUMNS, LEADING, replace=False), depth=6, seed=seed, classes=2)
-             for _ in range(3)]  # fmt: skip
+             for _ in range(2 * TREES)]  # fmt: skip
     plain = [float((torch.as_tensor(t.predict(unseen.numpy())) == answers).double().mean()) for t in trees]
+    random, other_random = float(np.mean(plain[:TREES])), float(np.mean(plain[TREES:]))
     fidelity = float((found.predict(unseen) == answers).double().mean())
     some = unseen[:100]
     moved, changed = found.counterfactuals(some, at_least=MOST)
@@ -64,8 +67,8 @@ def run(seed: int) -> dict[str, float]:
     few = torch.tensor([len(c) <= MOST for c in changed])
     flips = lambda new: (few & (net.run(new).logits.argmax(1) != answers[:100])).double().mean()  # noqa: E731
     return {
-        "found": hits(found), "found_shuffled": hits(false), "fidelity": fidelity, "fidelity_random": float(np.mean(plain)),
-        "lead": fidelity - float(np.mean(plain)), "lead_random": plain[0] - float(np.mean(plain)),
+        "found": hits(found), "found_shuffled": hits(false), "fidelity": fidelity, "fidelity_random": random,
+        "lead": fidelity - random, "lead_random": other_random - random,
         "flip_tree": flipped(found, some, moved, few), "flip_tree_random": flipped(found, some, other, few),
         "flip_network": float(flips(moved)), "flip_network_random": float(flips(other)),
         "accuracy": float((answers == y[TRAIN:]).double().mean()), "columns_changed": float(np.mean([len(c) for c in changed])),
@@ -106,10 +109,11 @@ def network(x: Tensor, y: Tensor, seed: int) -> Subject:
     net, g = perceptron([COLUMNS, 32, 2], seed=seed), torch_rng(seed, "batches")
 
     def batch(_: int) -> tuple[Tensor, Tensor]:
+        """Rows with noise on every column, as a denoising autoencoder's: what one column says alone counts for little."""
         chosen = torch.randint(TRAIN, (128,), generator=g)
-        return x[chosen], y[chosen]
+        return x[chosen] + NOISE * torch.randn(128, COLUMNS, generator=g), y[chosen]
 
-    fit_classes(net, batch, 200, lr=3e-3, weight_decay=3.0)
+    fit_classes(net, batch, 300, lr=3e-3, weight_decay=3.0)
     return Subject(net)
 
 

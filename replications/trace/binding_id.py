@@ -2,18 +2,17 @@
 
 A three-layer attention-only network reads three names and then three attributes, "E1 E2 E3 ; A1 A2 A3 ? E2", and answers
 with the attribute of the same rank; nothing but the order tells which belongs to which. Names and attributes are drawn anew
-for every batch, so that rules are learned and not words, and all tests are on words never trained on. At the start of
-training most questions name a rank instead of a name; without that the network stays at chance. Each claim replaces or moves
-whole tokens of the context at all layers: an attribute or a name of another context (factorisability), the mean difference
-of two names, of two attributes, or both, and two pairs whose binding vectors are drawn together step by step until they
-cannot be told apart.
+for every batch, so that rules are learned and not words, and all tests are on words never trained on. The vectors of places
+are jittered in every batch, so that the network knows more places than the nine of the task, as language models do. At the
+start of training most questions name a rank instead of a name; without that the network stays at chance. Each claim replaces
+or moves whole tokens of the context at all layers: an attribute or a name of another context (factorisability), the mean
+difference of two names, of two attributes, or both, and two pairs whose binding vectors are drawn together step by step until
+they cannot be told apart.
 
-Random vectors of equal norm still exchange more than the 0.15 of the catalogue on most seeds, and the claim stands as it
-was. On the first reported seeds (0-2) they exchanged 0.12 to 0.23, and accuracy was 0.947 on one. A random vector of the
-length of a binding vector (4.3 to 4.8, the stream of a name being 6.4 to 13.7) was thought to overwrite the name; with places
-half as long as words, as here, it exchanged 0.03 on seed 10 and 0.27 on seed 11. Leaving few heads (0.31), or giving places 16
-of the 64 dimensions (0.27), did not help on seed 11: the network has never seen places but nine, and is not robust to any
-other. Training is longer than it was, and seeds 3-5 are reported.
+What it took: with AdamW and places that never vary, random vectors of equal norm exchanged 0.12 to 0.26 on seeds 0-5 (asked: at
+most 0.15), and two of six networks did not reach 0.95. Shorter places, fewer heads, or fewer dimensions for places did not
+help: such a network has no reason to ignore directions that it never sees. Jitter gives it one, with mean differences as potent
+as before, and Muon learns the task under jitter in 800 steps (in 500 accuracy was 0.85; seeds 50-52 were for calibration).
 
 Honest limits: three pairs, learned positions, one layout; positions and order are the same thing here.
 
@@ -28,8 +27,10 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import microtome as mt
+from microtome.organisms.fit import fit
 from microtome.organisms.fixed_embeddings import fix_embeddings
-from microtome.organisms.small import IGNORED, decoder, fit_tokens
+from microtome.organisms.optimisers import muon
+from microtome.organisms.small import decoder
 from microtome.replicate import Claim
 from microtome.rng import torch_rng
 from microtome.trace import binding_vectors
@@ -38,15 +39,17 @@ from microtome.trace.measured import bound_pairs
 from microtome.trace.spans import moved, set_tokens, stream_sites
 
 CATALOG = ("trace", 159)
-SEEDS = (3, 4, 5)
+SEEDS = (60, 61, 62)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.binding_vectors", "microtome.trace.span_patching", "microtome.trace.spans",
-           "microtome.organisms.fixed_embeddings")  # fmt: skip
+           "microtome.organisms.fixed_embeddings", "microtome.organisms.optimisers")  # fmt: skip
 PAIRS, POOL, SEEN, WIDTH = 3, 60, 40, 64
 RANK, SEP, ASK, BOS = (2 * POOL + k for k in (0, 3, 4, 5))
 PROMPTS = 200
 #: Length of the vectors of places beside those of words.
 PLACES = 0.5
+#: Standard deviation of what is added to each of their entries, anew for every batch.
+JITTER = 0.25
 ROLES = {**{f"entity{k}": 1 + k for k in range(PAIRS)}, **{f"attribute{k}": 2 + PAIRS + k for k in range(PAIRS)}}
 FALLS = "any growing disturbance lowers accuracy step by step; what random vectors do at the largest is in the next claim"
 
@@ -76,7 +79,7 @@ def run(seed: int) -> dict[str, float]:
         "exchanged": found["entities"], "by_attributes": found["attributes"], "random": found["random"],
         "restored": 1 - found["both"], "restored_by_names": 1 - found["entities"],
         "exchanged_twin": shares["_twin"]["entities"] - shares["_twin"]["none"],
-        "monotone": float(spearmanr(steps, right).statistic), "monotone_random": float(spearmanr(steps, control).statistic),
+        "monotone": float(spearmanr(steps, right).statistic),
         "closest": right[0], "closest_random": control[0], "farthest": right[-1],
     }  # fmt: skip
 
@@ -101,26 +104,29 @@ def draw(generator: torch.Generator, n: int, seen: bool) -> Contexts:
     return Contexts(words[0], words[1] + POOL)
 
 
-def trained(seed: int, steps: int = 1400) -> nn.Module:
+def trained(seed: int, steps: int = 800) -> nn.Module:
     """Prediction of the attributes after all questions of a context."""
     model: Any = decoder(BOS + 1, layers=3, heads=4, width=WIDTH, context=16, family="plain", attention_only=True, seed=seed)
     generator = torch_rng(seed, "binding")
     redraw = fix_embeddings(model, generator)
-    with torch.no_grad():
-        model.transformer.wpe.weight.mul_(PLACES)
     seen = torch.cat([torch.arange(SEEN), POOL + torch.arange(SEEN)])
+    places = model.transformer.wpe.weight
+    means = PLACES * places.clone()
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def loss(step: int) -> Tensor:
         redraw(seen)
+        with torch.no_grad():
+            places.copy_(means).add_(JITTER * torch.randn(means.shape, generator=generator) * (means != 0))
         contexts = draw(generator, 64, seen=True)
         order = torch.rand(64, PAIRS, generator=generator).argsort(1)
-        ranks = torch.rand(order.shape, generator=generator) < max(0.3, 1 - 4 * step / steps)
+        ranks = torch.rand(order.shape, generator=generator) < max(0.3, 1 - 2 * step / steps)
         ids = contexts.ids(torch.where(ranks, RANK + order, contexts.names.gather(1, order)))
-        targets = torch.full_like(ids, IGNORED)
-        targets[:, -PAIRS:] = contexts.attributes.gather(1, order)
-        return ids, targets
+        logits = model(ids).logits[:, -PAIRS:]
+        return nn.functional.cross_entropy(logits.flatten(0, 1), contexts.attributes.gather(1, order).flatten())
 
-    fit_tokens(model, batch, steps, lr=4e-3)
+    fit(model, loss, steps, lr=2e-3, optimisers=muon)
+    with torch.no_grad():
+        places.copy_(means)
     return model
 
 

@@ -3,18 +3,18 @@
 A three-layer attention-only network reads four labelled options and a content, "A c1 B c2 C c3 D c4 ? c3", and answers with
 the label of the option that has it. Labels are A to D in half of the training prompts and four of 26 letters in the others;
 contents are drawn anew for every batch, so that no content is learned by heart. A part of the training questions names an
-option by its number instead, most of them at first: without that the network can match contents at the options alone and
-need not know which item it is. A price on heads leaves few of them.
+option by its number instead, all of them at first: without that the network can match contents at the options alone and need
+not know which item it is. Muon makes the heads form in 400 steps; a price on heads then leaves few of them.
 
 Few heads write the answer (the direct contributions of all others come from a prompt whose right option is another); the
 heads that look at the right label keep the behaviour with three directions of their queries and keys; and the mean query of
 the prompts whose answer is item n, put into prompts of another answer, makes the network choose item n. The queries come
 from prompts with the labels A to D; how much of their effect is lost on prompts with random letters is reported as `drop`.
 
-Not every network is of this kind, and not every one learns in these steps: one of the three reported stays at half accuracy.
-One that was looked at (seed 20) passed all claims; on a calibration seed (10) the head that answers seems to look at the right
-content, to which labels would have been carried (read off its table of heads, not traced): three directions and queries of
-"item n" say little there. More questions by number (0.6 of all instead of 0.3) did not change that.
+What it took: with AdamW, and questions by number that fell to 0.3 of all within 120 steps, one of three reported networks
+(seeds 0-2) stayed at half accuracy, and in others the head that answers seemed to look at the right content, to which labels
+would have been carried, or shared its work with others: the mean query of an item then moved 0.76 to 0.86 of the choices. With
+Muon, and questions by number that fall for 140 steps of 400, four of four calibration networks (seeds 50-53) passed everything.
 
 Honest limits: places are fixed, so "item n" and "the label at place n" are the same thing here; a network of twelve nodes.
 
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 import microtome as mt
 from microtome.organisms.fit import fit
 from microtome.organisms.fixed_embeddings import fix_embeddings
+from microtome.organisms.optimisers import muon
 from microtome.organisms.small import decoder
 from microtome.organisms.sparse_heads import head_price
 from microtome.replicate import Claim
@@ -40,16 +41,18 @@ from microtome.trace.circuit import random_circuits
 from microtome.trace.direct_effects import replaced
 
 CATALOG = ("trace", 228)
-SEEDS = (0, 1, 2)
+SEEDS = (60, 61, 62)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.output_nodes", "microtome.trace.direct_effects", "microtome.trace.attention_roles",
-           "microtome.trace.low_rank_heads", "microtome.organisms.fixed_embeddings")  # fmt: skip
+           "microtome.trace.low_rank_heads", "microtome.organisms.fixed_embeddings", "microtome.organisms.sparse_heads",
+           "microtome.organisms.optimisers")  # fmt: skip
 ITEMS, LETTERS, CONTENTS, HEADS, WIDTH = 4, 26, 60, 4, 64
 BOS, ASK, RANK = (LETTERS + CONTENTS + k for k in (0, 1, 2))
 LABELS = [f"label{n}" for n in range(ITEMS)]
 PROMPTS = 200
-#: Price on heads, and steps: learn, leave few heads, recover.
-SCHEDULE = ((0.0, 700), (0.15, 250), (0.03, 150))
+STEPS, RANKED = 400, 0.3
+#: Price on heads, and steps: leave few heads, recover.
+SPARSE = ((0.15, 200), (0.03, 120))
 
 CLAIMS = [
     Claim("the network chooses the right label among all letters", "accuracy", 0.95, null="accuracy_twin"),
@@ -117,7 +120,7 @@ def trained(seed: int) -> nn.Module:
     generator = torch_rng(seed, "multiple choice")
     redraw = fix_embeddings(model, generator, size=WIDTH // HEADS)
 
-    def loss(step: int, ranked: float, price: float) -> Tensor:
+    def loss(ranked: float = RANKED, price: float = 0.0) -> Tensor:
         redraw(LETTERS + torch.arange(CONTENTS))
         options = draw(generator, 96)
         ranks = torch.rand(96, generator=generator) < ranked
@@ -126,9 +129,9 @@ def trained(seed: int) -> nn.Module:
         wrong = nn.functional.cross_entropy(logits, options.of(options.labels, options.right))
         return wrong + price * head_price(model) if price else wrong
 
-    for price, steps in SCHEDULE:
-        first = SCHEDULE[0][1] if price == 0 else 1
-        fit(model, lambda step, price=price, first=first: loss(step, max(0.3, 1 - 4 * step / first), price), steps, lr=4e-3)
+    fit(model, lambda step: loss(max(RANKED, 1 - 2 * step / STEPS)), STEPS, lr=2e-3, optimisers=muon)
+    for price, steps in SPARSE:
+        fit(model, lambda step, price=price: loss(price=price), steps, lr=4e-3)
     return model
 
 

@@ -1,38 +1,48 @@
 """Yang et al. (2025), Emergent Symbolic Mechanisms: heads that abstract symbols, continue their pattern, and fetch tokens.
 
-A four-layer attention-only network learns to continue "a b ^ a ; c d ^ c ; e f ^" (ABA) and "a b ^ b ; c d ^ d ; e f ^" (ABB)
-with fresh tokens in every example, so that copying what followed a token before does not help. Embeddings of tokens and
-places are random and fixed; those of the 160 training tokens are drawn anew for every batch, so that rules are learned and
-not words (with fixed ones the network stays below 0.8 on tokens never trained on). A price on heads then leaves few of them.
+A four-layer attention-only network learns to continue "a b a c d c e f ^" (ABA) and "a b b c d d e f ^" (ABB) with fresh tokens
+in every example, so that copying what followed a token before does not help. In half of the training prompts the question
+"e f" stands before the examples, and "^" at one of three places behind; all tests have the question behind the examples.
+Embeddings of tokens and places are random and fixed; those of the 160 training tokens are drawn anew for every batch, so that
+rules are learned and not words. At first the rule is named by a symbol, in place of "^" or of the third items; Muon and these
+hints make the heads form in 300 steps or so. A price on heads then leaves few of them.
+
 Three pairs of contexts, one variable each, all on tokens never trained on: the rule with the same third tokens (abstraction
 heads, patched at the third items), the rule with other tokens throughout (symbolic induction heads, patched at the end; a
 head that brings a token along has no effect on the tokens of the other context), and the two tokens of the question
 exchanged under one rule (retrieval heads, patched at the end). A head counts when it passes the test against the largest of
-all heads, corrected for three groups; the order of the groups is the mean layer weighted by score. What is written is read
-at the third item where abstraction heads have the larger effect; "alike" is the paper's representational similarity.
+all heads, corrected for three groups and networks; the order of the groups is the mean layer weighted by score. What is
+written is read at the third item where abstraction heads have the larger effect; "alike" is the paper's representational
+similarity.
 
-One of the three reported networks did not learn the rules in these steps, and no claim about it means anything. Where they
-are learned, what does not come out at this scale is the third stage. On the two calibration seeds (10, 11) the heads that
-carry the rule to the end and those that fetch the token were the same: a head attends to the token that the rule names, or to
-a mark that the abstraction head left, so two stages suffice. Tried, on one to four seeds each: no separator before the answer
-(the third stage came in eight of twelve runs over seven seeds; one did not learn in 600 steps), 64 and 96 units, a price on
-the sum of norms (heads that share one job stay, random sets cost up to 15 points), stronger weight decay (does not learn),
-showing the symbols at first (learns surely, but heads outside the third items take part). Where a rule is also carried by
-tokens at places that no group is patched at, random sets of the other heads cost more than the 10 points that were asked.
+What it took: with AdamW and the question always last, one of three reported networks (seeds 0-2) did not learn the rules, and
+those that did had no third stage: e and f can read the rule off the examples before them and mark which is the answer, so that
+the heads that carry the rule to the end and those that fetch the token were the same. Where the question can come first there
+is nothing to mark; the rule has to be carried to the end, and one set of heads that does so serves both orders. With "^" at
+one place in each order, or separators, the rule was carried by e or by a separator in two of six networks (seeds 40, 47). As
+the task is now, all claims held in 720 steps for 47, 70, 71 and two of three reported networks (30-32). In the third the end
+itself compared tokens of the examples, and what heads write at the third items told tokens, not the rule; in 920 steps and at
+a higher price it did so less (0.83 for the variable, 7.8 times chance for the token). That schedule passed everything on the
+one calibration seed there was time for (72), and 80-82 are reported with it. Showing the symbols to the
+last made this worse. Naming the rule at the third items would teach what is to be found, and was not tried. Tried before, with
+the question last: no separator before the answer (a third stage in eight of twelve runs), 64 and 96 units, other prices.
 
 https://arxiv.org/abs/2502.20332
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 import microtome as mt
+from microtome.errors import Degenerate
 from microtome.organisms.fit import fit
 from microtome.organisms.fixed_embeddings import fix_embeddings
+from microtome.organisms.optimisers import muon
 from microtome.organisms.small import decoder
 from microtome.organisms.sparse_heads import head_price
 from microtome.replicate import Claim
@@ -40,16 +50,20 @@ from microtome.rng import rng, torch_rng
 from microtome.trace import head_mediation
 
 CATALOG = ("trace", 129)
-SEEDS = (0, 1, 2)
+SEEDS = (80, 81, 82)
 BUDGET_SECONDS = 60
-METHODS = ("microtome.trace.head_mediation", "microtome.organisms.fixed_embeddings", "microtome.organisms.sparse_heads")
-VOCAB, SEEN, SEP, BOS, ASK = 200, 160, 200, 201, 202
+METHODS = ("microtome.trace.head_mediation", "microtome.organisms.fixed_embeddings", "microtome.organisms.sparse_heads",
+           "microtome.organisms.optimisers")  # fmt: skip
+VOCAB, SEEN = 200, 160
+BOS, ASK, EMPTY, SYMBOL = (VOCAB + k for k in range(4))
 WIDTH, HEADS = 96, 4
-#: Strength of the penalty on heads, and steps: learn the rules, leave few heads, recover.
-SCHEDULE = ((0.0, 700), (0.15, 200), (0.03, 150))
-THIRDS, PLACES = ("third1", "third2"), (4, 9)
+BATCH, STEPS, HINTED = 96, 500, 250
+#: Price on heads, and steps: leave few heads, recover.
+SPARSE = ((0.2, 300), (0.03, 120))
+THIRDS, PLACES = ("third1", "third2"), (5, 8)
 GROUPS = {"abstraction": THIRDS, "induction": ("end",), "retrieval": ("end",)}
-PROMPTS, ALPHA = 100, 0.05 / 3
+#: Level of a test: three groups in three networks.
+PROMPTS, ALPHA = 100, 0.05 / 9
 TOKEN = "an upper bound; the variable is read from the same outputs"
 ORDER = "an order of the groups: of heads at random layers, either sign is as likely"
 
@@ -70,10 +84,9 @@ CLAIMS = [
 def run(seed: int) -> dict[str, float]:
     """Train, find the three groups, ablate them, and read what abstraction heads write."""
     subject = mt.Subject(trained(seed))
-    twin = subject.twin("weight_shuffle", seed=seed, keep=("*wte*", "*wpe*", "*lm_head*"))
-    found = {g: head_mediation(subject, pairs(g, seed), roles=roles, seed=seed).table for g, roles in GROUPS.items()}
-    nothing = [head_mediation(twin, pairs(g, seed), roles=roles, seed=seed).table for g, roles in GROUPS.items()]
-    significant = {g: t[(t["p_max"] < ALPHA) & (t["score"] > 0)] for g, t in found.items()}
+    twin = subject.twin("reinit", seed=seed, keep=("*wte*", "*wpe*", "*lm_head*"))
+    significant = {g: mediating(subject, g, seed) for g in GROUPS}
+    nothing = [mediating(twin, g, seed) for g in GROUPS]
     layer = {g: float(np.average(t["layer"], weights=t["score"])) if len(t) else 0.0 for g, t in significant.items()}
     chosen = {n for t in significant.values() for n in t["node"]}
     costs = ablated(subject, chosen, seed)
@@ -83,7 +96,7 @@ def run(seed: int) -> dict[str, float]:
     return {
         "accuracy": accuracy(subject, seed), "accuracy_twin": accuracy(twin, seed),
         "least_heads": float(min(len(t) for t in significant.values())),
-        "heads_in_twin": float(sum(((t["p_max"] < ALPHA) & (t["score"] > 0)).sum() for t in nothing)),
+        "heads_in_twin": float(sum(len(t) for t in nothing)),
         **{f"layer_{g}": value for g, value in layer.items()},
         "induction_after_abstraction": layer["induction"] - layer["abstraction"],
         "retrieval_after_induction": layer["retrieval"] - layer["induction"],
@@ -94,10 +107,12 @@ def run(seed: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Items [n, 3 examples, 2 tokens], whether the rule is ABB [n], and the network's input."""
+    """Items [n, 3 examples, 2 tokens], whether the rule is ABB [n], and where "^" stands [n]; question before examples [n]."""
 
     items: Tensor
     abb: Tensor
+    end: Tensor
+    early: Tensor
 
     @property
     def third(self) -> Tensor:
@@ -106,41 +121,50 @@ class Prompts:
 
     @property
     def ids(self) -> Tensor:
-        """BOS, two examples "a b ^ a ;", and the question "e f ^" [n, 14]."""
-        n = len(self.items)
-        ask, end = (torch.full((n, 3, 1), token) for token in (ASK, SEP))
-        rows = torch.cat([self.items, ask, self.third[..., None], end], 2).flatten(1)
-        return torch.cat([torch.full((n, 1), BOS), rows[:, :-2]], 1)
+        """BOS, question or nothing, two examples "a b a", the question where it was not yet, and "^" [n, 12]."""
+        n, early, question = len(self.items), self.early[:, None], self.items[:, 2]
+        bos, nothing = (torch.full((n, 1), token) for token in (BOS, EMPTY))
+        examples = torch.cat([self.items[:, :2], self.third[:, :2, None]], 2).flatten(1)
+        before, behind = (torch.where(here, question, EMPTY) for here in (early, ~early))
+        rows = torch.cat([bos, before, examples, behind, nothing], 1)
+        return rows.scatter(1, self.end[:, None], ASK)
 
     def renamed(self, items: Tensor) -> "Prompts":
         """The same rules with other tokens."""
-        return Prompts(items, self.abb)
+        return replace(self, items=items)
 
 
 def draw(generator: torch.Generator, n: int, seen: bool) -> Prompts:
-    """Fresh tokens in every example, from those seen in training or from the others."""
+    """Fresh tokens in every example, from those seen in training or from the others; the latter with the question behind."""
     first, count = (0, SEEN) if seen else (SEEN, VOCAB - SEEN)
     items = torch.rand(n, count, generator=generator).argsort(1)[:, :6].view(n, 3, 2) + first
-    return Prompts(items, torch.rand(n, generator=generator) < 0.5)
+    abb, early = torch.rand(2, n, generator=generator) < 0.5
+    early &= seen
+    return Prompts(items, abb, torch.where(early, torch.randint(9, 12, (n,), generator=generator), 11), early)
 
 
 def trained(seed: int) -> nn.Module:
-    """Prediction of the third tokens of the second example and of the question."""
+    """Prediction of the question's third token; a symbol in place of "^" or of the third items names the rule at first."""
     model: Any = decoder(
-        VOCAB + 3, layers=4, heads=HEADS, width=WIDTH, context=16, family="plain", attention_only=True, seed=seed
+        SYMBOL + 2, layers=4, heads=HEADS, width=WIDTH, context=16, family="plain", attention_only=True, seed=seed
     )
     generator = torch_rng(seed, "symbolic heads")
     redraw = fix_embeddings(model, generator, size=WIDTH // HEADS)
 
-    def loss(price: float) -> Tensor:
+    def loss(hinted: float = 0.0, price: float = 0.0) -> Tensor:
         redraw(torch.arange(SEEN))
-        prompts = draw(generator, 64, seen=True)
-        logits = model(prompts.ids).logits
-        wrong = sum(nn.functional.cross_entropy(logits[:, p], prompts.third[:, k]) for k, p in ((1, 8), (2, 13)))
+        prompts = draw(generator, BATCH, seen=True)
+        ids, symbol = prompts.ids, SYMBOL + prompts.abb.long()
+        hint, at = torch.rand(BATCH, generator=generator), (torch.arange(BATCH), prompts.end)
+        ids[at] = torch.where(hint < hinted / 2, symbol, ASK)
+        shown = (hint >= hinted / 2) & (hint < hinted)
+        ids[:, PLACES] = torch.where(shown[:, None], symbol[:, None], ids[:, PLACES])
+        wrong = nn.functional.cross_entropy(model(ids).logits[at], prompts.third[:, 2])
         return wrong + price * head_price(model) if price else wrong
 
-    for price, steps in SCHEDULE:
-        fit(model, lambda step, price=price: loss(price), steps, lr=3e-3, final=0.0 if price else 1.0)
+    fit(model, lambda step: loss(max(0.0, 1 - step / HINTED)), STEPS, lr=2e-3, optimisers=muon)
+    for price, steps in SPARSE:
+        fit(model, lambda step, price=price: loss(price=price), steps, lr=3e-3)
     return model
 
 
@@ -151,14 +175,24 @@ def pairs(group: str, seed: int) -> mt.Task:
     if group == "retrieval":
         clean = corrupt.renamed(torch.cat([corrupt.items[:, :2], corrupt.items[:, 2:].flip(2)], 1))
     elif group == "abstraction":
-        clean = Prompts(torch.cat([corrupt.items[:, :2].flip(2), corrupt.items[:, 2:]], 1), ~corrupt.abb)
+        items = torch.cat([corrupt.items[:, :2].flip(2), corrupt.items[:, 2:]], 1)
+        clean = replace(corrupt, items=items, abb=~corrupt.abb)
     else:
         tokens = torch.rand(PROMPTS, VOCAB - SEEN, generator=generator).argsort(1)[:, :12].view(PROMPTS, 2, 3, 2) + SEEN
-        clean, corrupt = Prompts(tokens[:, 0], ~corrupt.abb), corrupt.renamed(tokens[:, 1])
+        clean, corrupt = replace(corrupt, items=tokens[:, 0], abb=~corrupt.abb), corrupt.renamed(tokens[:, 1])
     wrong = corrupt.third[:, 2]
     answers = corrupt.items[:, 2].sum(1) - wrong  # the other token of the question
     roles = {name: [(p, p + 1)] * PROMPTS for name, p in zip(THIRDS, PLACES)}
     return mt.Task(group, clean.ids, corrupt.ids, answers, wrong, roles=roles, kind="tokens", groups=list(range(PROMPTS)))
+
+
+def mediating(subject: mt.Subject, group: str, seed: int) -> Any:
+    """The heads of a group that pass the test; nobody where the contexts make no difference, as in an untrained network."""
+    try:
+        table: Any = head_mediation(subject, pairs(group, seed), roles=GROUPS[group], seed=seed).table
+    except Degenerate:
+        return pd.DataFrame(columns=["node", "layer", "score"])
+    return table[(table["p_max"] < ALPHA) & (table["score"] > 0)]
 
 
 def accuracy(subject: mt.Subject, seed: int, edits: tuple[mt.Edit, ...] = ()) -> float:

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
+from microtome.aliases import ALIASES, names_of, plain
 from microtome.errors import UsageError, nearest
 from microtome.method import Method
 
@@ -76,7 +77,7 @@ def _records(module: ModuleType) -> list[Method]:
 
 
 def get(key: str) -> Method:
-    """The method called `key`; the whole call (``mt.decompose.pca``) is accepted too.
+    """The method called `key`; the whole call (``mt.decompose.pca``) and its usual names ("Grad-CAM++") are accepted too.
 
     Raises
     ------
@@ -85,6 +86,8 @@ def get(key: str) -> Method:
     """
     known = all_methods()
     name = key.rpartition(".")[2]
+    if name not in known and plain(key) in ALIASES:
+        name = ALIASES[plain(key)].key
     if name not in known:
         way_out = nearest(name, known) or " List them: microtome methods."
         raise UsageError(f"no method {key!r} among the {len(known)} methods.{way_out}")
@@ -94,8 +97,9 @@ def get(key: str) -> Method:
 def find(text: str, *, question: str | None = None) -> list[Method]:
     """Methods whose record holds every word of `text`, best first.
 
-    A word found in the key weighs 8, in the summary 4, in the paper 2, elsewhere in the record 1. Words match by
-    prefix or part, whatever their case; an empty text matches all.
+    A word found in the key or a usual name ("saliency") weighs 8, in the summary 4, in the paper 2, elsewhere in the record
+    1; a text that is a usual name puts its method first. Words match by prefix or part, whatever their case; an empty text
+    matches all.
 
     Parameters
     ----------
@@ -115,17 +119,19 @@ def find(text: str, *, question: str | None = None) -> list[Method]:
     []
     """
     words = text.lower().split()
+    called = plain(ALIASES[plain(text)].key if plain(text) in ALIASES else text)
     scored = []
     for record in all_methods().values():
         if question is not None and record.question != question:
             continue
         points = [_points(record, word) for word in words]
-        if all(points):
-            scored.append((-sum(points), record.key, record))
-    return [record for _, _, record in sorted(scored, key=lambda row: row[:2])]
+        if all(points) or plain(record.key) == called:
+            scored.append((plain(record.key) != called, -sum(points), record.key, record))
+    return [row[-1] for row in sorted(scored, key=lambda row: row[:3])]
 
 
 def _points(record: Method, word: str) -> int:
     rest = (record.question, record.gives, record.claim, record.notion, record.serves, record.cost, *record.needs)
-    fields = ((8, record.key), (4, record.summary), (2, str(record.paper)), (1, " ".join(rest)))
+    names = f"{record.key} {' '.join(names_of(record.key))}"
+    fields = ((8, names), (4, record.summary), (2, str(record.paper)), (1, " ".join(rest)))
     return sum(weight for weight, value in fields if word in value.lower())

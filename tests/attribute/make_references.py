@@ -1,7 +1,7 @@
 """Write tests/attribute/references/*.npz with the peers; run it with the Python of benchmarks/peers-attribute.txt.
 
-captum 0.9.0, zennit 0.5.1, grad-cam 1.5.7, lxt 2.1, quantus 0.6.0. torchvision, which some of them import and none of these
-uses, may be absent: an empty module stands in for it.
+``python tests/attribute/make_references.py [--out FOLDER] [NAME...]``. captum 0.9.0, zennit 0.5.1, shap 0.51.0, grad-cam 1.5.7,
+lxt 2.1, quantus 0.6.0. torchvision, which some of them import and none of these uses, may be absent: an empty module stands in.
 """
 
 import sys
@@ -20,11 +20,12 @@ TARGETS = models.TARGETS
 
 
 def main() -> None:
-    """Write one file per peer."""
-    wanted = sys.argv[1:] or ["zennit", "captum", "grad_cam", "lxt", "judge"]
-    for name in wanted:
-        FOLDER.mkdir(exist_ok=True)
-        np.savez_compressed(FOLDER / f"{name}.npz", **globals()[name]())
+    """Write one file per name."""
+    asked = sys.argv[1:]
+    folder = Path(asked[1]) if asked[:1] == ["--out"] else FOLDER
+    folder.mkdir(exist_ok=True)
+    for name in asked[2 * (asked[:1] == ["--out"]) :] or ["zennit", "captum", "games", "grad_cam", "lxt", "judge"]:
+        np.savez_compressed(folder / f"{name}.npz", **globals()[name]())
 
 
 def zennit() -> dict:
@@ -34,6 +35,7 @@ def zennit() -> dict:
     from zennit import rules as r
     from zennit.canonizers import SequentialMergeBatchNorm
     from zennit.composites import LayerMapComposite, layer_map_base
+    from zennit.layer import Sum
     from zennit.types import Convolution
 
     merge = [SequentialMergeBatchNorm()]
@@ -60,6 +62,15 @@ def zennit() -> dict:
             one = torch.nn.functional.one_hot(TARGETS, 5).double()
             begin = one if name in ("guided_backprop", "deconvnet") else one * out.detach()
             found[name] = torch.autograd.grad(out, x, begin)[0].numpy()
+    for name, composite in {
+        "epsilon_plus": c.EpsilonPlus(), "epsilon_gamma_box": c.EpsilonGammaBox(low, high),
+        "epsilon_alpha2_beta1": c.EpsilonAlpha2Beta1(),
+    }.items():  # fmt: skip
+        net, x = models.drawn(models.Added(Sum())), models.images().requires_grad_(True)
+        with composite.context(net) as changed:
+            out = changed(x)
+            chosen = torch.nn.functional.one_hot(TARGETS, 5) * out.detach()
+            found[f"added_{name}"] = torch.autograd.grad(out, x, chosen)[0].numpy()
     return found
 
 
@@ -69,7 +80,14 @@ def captum() -> dict:
     Average pools: behind a ReLU captum's rule for max pools misses completeness (by 0.15 of 0.07 on this network), since the
     ReLU reads its signal before the pool has changed it.
     """
-    from captum.attr import DeepLift, GradientShap, InternalInfluence, LayerGradCam, LayerIntegratedGradients
+    from captum.attr import (
+        DeepLift,
+        GradientShap,
+        IntegratedGradients,
+        InternalInfluence,
+        LayerGradCam,
+        LayerIntegratedGradients,
+    )
 
     net, x = models.plain_cnn(torch.nn.AvgPool2d), models.images()
     found = {
@@ -81,8 +99,32 @@ def captum() -> dict:
     found["internal_influence"] = InternalInfluence(net, net[3]).attribute(x, **rule)
     found["layer_integrated_gradients"] = LayerIntegratedGradients(net, net[3]).attribute(x, **rule)
     torch.manual_seed(0)
+    found["integrated_gradients"] = IntegratedGradients(net).attribute(x, baselines=x.flip(0) * 0.5, **rule)
     found["gradient_shap"] = GradientShap(net).attribute(x, x.flip(3) * 0.5, n_samples=2000, stdevs=0.02, target=TARGETS)
     return {name: value.detach().numpy() for name, value in found.items()}
+
+
+def games() -> dict:
+    """Players are the columns of a table: shap's KernelSHAP, which asks all 62 coalitions, and what captum has."""
+    import shap
+    from captum.attr import FeatureAblation, LayerConductance, ShapleyValues, ShapleyValueSampling
+
+    net, every = models.table(), models.rows()
+    x, other = every[:4], every[4:]
+
+    def of(table: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return net(torch.tensor(table)).numpy()
+
+    kernel = shap.KernelExplainer(of, other.numpy()).shap_values(x.numpy(), nsamples=1000, l1_reg=False, silent=True)
+    found = {"kernel_shap": kernel[np.arange(4), :, TARGETS.numpy()]}
+    torch.manual_seed(0)
+    asked = {"baselines": other, "target": TARGETS}
+    found["shapley_values"] = ShapleyValues(net).attribute(x, **asked)
+    found["shapley_sampling"] = ShapleyValueSampling(net).attribute(x, n_samples=2000, **asked)
+    found["feature_ablation"] = FeatureAblation(net).attribute(x, **asked)
+    found["conductance"] = LayerConductance(net, net[1]).attribute(x, n_steps=2000, method="riemann_middle", **asked)
+    return {name: np.asarray(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in found.items()}
 
 
 def grad_cam() -> dict:

@@ -24,12 +24,32 @@ def drawn(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def cnn() -> nn.Sequential:
-    """Convolutions with batch norms, activations in place, both kinds of pool, a dense head of five classes."""
+    """Convolutions with batch norms, activations in place, both kinds of pool, a dense head of five classes.
+
+    The norms' eps is tiny: those that zennit has merged still divide by sqrt(1 + eps), ours do not.
+    """
     return drawn(nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6, eps=1e-12), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8, eps=1e-12), nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Flatten(),
         nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 5),
     ))  # fmt: skip
+
+
+class Added(nn.Module):
+    """A residual network; `total` adds up the two ways, default +."""
+
+    def __init__(self, total: nn.Module | None = None):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 5)
+        self.one, self.two = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.act, self.inner, self.last, self.pool = nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        self.total = total
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(x))
+        y = self.two(self.inner(self.one(x)))
+        y = y + x if self.total is None else self.total(torch.stack([y, x], dim=-1))
+        return self.head(self.pool(self.last(y)).flatten(1))
 
 
 def plain_cnn(pool: type[nn.Module] = nn.MaxPool2d) -> nn.Sequential:
@@ -45,6 +65,16 @@ def grey_cnn() -> nn.Sequential:
     return drawn(nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(144, 5),
     ))  # fmt: skip
+
+
+def table() -> nn.Sequential:
+    """Six columns, smooth."""
+    return drawn(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 5)), 2)
+
+
+def rows() -> Tensor:
+    """Rows [4, 6] of a table and another one [1, 6], stacked, float64."""
+    return torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
 
 def images(n: int = 4, size: int = 12) -> Tensor:

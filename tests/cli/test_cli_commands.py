@@ -135,6 +135,9 @@ def test_trace_finds_the_circuit_and_takes_nodes_by_name():
     assert [row["node"] for row in named["nodes"]] == ["a1.h0", "a0.h0"]
     fast = document(*arguments, "--nodes", "head", "--method", "attribution_patching")
     assert "attribution" in fast["method"]
+    assert -1 <= fast["agreement"]["low"] <= fast["agreement"]["value"] <= fast["agreement"]["high"] <= 1
+    assert fast["agreement"]["n"] == len(fast["nodes"])
+    assert "agreement" not in found  # exact already
     wrong = cli(*arguments, "--method", "attribution_patching", "--direction", "noising")
     assert wrong.exit_code == 2
     assert "takes no option 'direction'" in wrong.stderr
@@ -218,7 +221,8 @@ def test_trace_scores_edges_and_judges_their_circuits(tmp_path):
     assert {"a1.h0->logits", "a1.h2->logits"} <= {row["edge"] for row in found["edges"][:8]}
     assert "a1.h0->logits" in found["circuit"]
     check_finding(found["findings"][0])
-    document(*arguments, "--scorer", "eap", "--out", mib)
+    assert found["agreement"]["n"] == 40
+    assert "agreement" not in document(*arguments, "--scorer", "eap", "--out", mib, "--sample", 0)
     for file, rest in ((ours, ()), (mib, ("--task", "indirect-object"))):
         card = head(document("trace", "evaluate", file, "--subject", IOI, "--prompts", 8, *rest), "trace")
         assert card["areas"]["CMD corrupt edge noising"] < 0.5

@@ -57,6 +57,16 @@ def test_compare_tells_bases_and_their_nulls(few, fitted):
     assert "random directions" in shown.stdout
 
 
+def test_decompose_writes_a_report(few, tmp_path):
+    arguments = ("--method", "nmf", "--latents", 6, "--data", few, "--report", tmp_path / "new" / "page.html")
+    found = document("decompose", CNN, "--site", "relu4", *arguments)
+    page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert found["report"].endswith("page.html")
+    assert "What each unit shows" in page
+    assert page.count("data:image/png") > 6
+    assert "<script" not in page
+
+
 def test_compare_refuses(few):
     start = ("decompose", "compare", CNN, "--site", "relu4", "--data", few)
     assert "'topk_sae'" in refused(2, *start, "--method", "topk")

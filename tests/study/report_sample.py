@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from microtome.evidence import Estimate, Finding, Null, Provenance
-from microtome.study.blocks import Bars, Heatmap, Images, Lines, Section, Table, Text, Tokens, Units
+from microtome.study.blocks import Bars, Columns, Heatmap, Images, Lines, Points, Section, Table, Text, Tokens, Units
 
 NAN = float("nan")
 
@@ -27,7 +27,8 @@ def blocks(word: str) -> list:
     words = [[word, f" {word}", word], [word, word]]
     card = {
         "name": word, "text": word, "score": 0.5, "null": 0.25, "low": 0.4, "high": 0.6, "verdict": word, "tokens": words,
-        "values": shades, "logits": [[word, 1.0], [word, -1.0]],
+        "values": shades, "logits": [[word, 1.0], [word, -1.0]], "neighbours": [[word, 0.5]],
+        "density": {"edges": [0.0, 1.0, 2.0], "counts": [3, 1]},
     }  # fmt: skip
     image = np.zeros((4, 5, 3)).tolist()
     return [
@@ -37,6 +38,8 @@ def blocks(word: str) -> list:
         Bars(word, [word], [-0.5], null=0.0),
         Heatmap(word, [word, word], [word, word, word], [[0.5, -1.0, 0.0], [NAN, 0.25, None]], word, word, word),
         Lines(word, [word] * 3, {word: [0.5, NAN, 1.0], f"{word} 2": [0.0, 1.0, 2.0]}, {word: [[0, 1]] * 3}, word, word),
+        Columns(word, [-2.0, -1.0, 0.0], [3, NAN], word, word),
+        Points(word, [0.0, 1.0, NAN], [0.0, 2.0, 1.0], [word] * 3, [word, word, "other"], word),
         Tokens(word, words, shades, [word, word]),
         Images(word, [image, image], [word, word], [[[0.5, -0.5]], [[0.0, 1.0]]]),
         Units(word, [card, {"name": word, "text": word, "score": word, "null": word}, {"name": word}]),

@@ -128,7 +128,7 @@ def test_no_number_is_ever_nan():
 
 def test_drawings_are_well_formed_and_told():
     found = SVG.findall(render(*sample("a<&'\"b")))
-    assert len(found) == 8  # 3 bars, a heatmap, lines with 2 keys, a histogram
+    assert len(found) == 13  # 3 bars, a heatmap, lines and a map with 2 keys each, columns, a histogram, a density
     for drawing in found:
         root = ElementTree.fromstring(drawing)
         assert root.get("viewBox")

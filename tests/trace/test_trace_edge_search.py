@@ -5,8 +5,9 @@ import torch
 from slow_edges import true_edges
 
 from microtome.trace import acdc, edge_masks, information_flow_routes
-from microtome.trace.masked import masked_metric, reference_values
+from microtome.trace.masked import masked_metric
 from microtome.trace.measured import bound_pairs
+from microtome.trace.reference import reference_values
 from microtome.trace.wires import wires
 
 

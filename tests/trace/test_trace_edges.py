@@ -26,8 +26,9 @@ from microtome.trace import (
     information_flow_routes,
 )
 from microtome.trace.first_order import edge_sums
-from microtome.trace.masked import masked_metric, reference_values
+from microtome.trace.masked import masked_metric
 from microtome.trace.measured import bound_pairs
+from microtome.trace.reference import reference_values
 from microtome.trace.wires import wires
 
 sys.path.append(str(Path(__file__).parents[1] / "subject"))
@@ -93,6 +94,44 @@ def test_leaving_out_what_nobody_hears_changes_nothing(name):
         fast = masked_metric(subject, bound.inputs, bound.metric, graph, reference, one)
         slow = masked_metric(subject, bound.inputs, bound.metric, graph, reference, one.clone().requires_grad_())
         assert torch.allclose(fast, slow.detach(), atol=1e-4)
+
+
+@pytest.mark.parametrize("ablation", ["corrupt", "resample", "mean", "zero"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "gemma2", "llama", "opt", "compiled"])
+def test_mixtures_from_the_reference_equal_mixtures_from_the_run(name, ablation, monkeypatch):
+    case = BY_NAME[name]
+    subject = mt.Subject(case.build(), name=name)
+    bound, graph = bound_pairs(subject, random_task(case.kind)), wires(subject)
+    reference = reference_values(subject, bound, graph, ablation)
+    draw = torch.rand(4, *graph.allowed.shape, generator=torch.Generator().manual_seed(0))
+    masks = (draw < torch.tensor([0.05, 0.3, 0.8, 0.98])[:, None, None]).float()
+    found = []
+    for worth in (0.0, 1e9):
+        monkeypatch.setattr("microtome.trace.cut_plan.WORTH", worth)
+        found += [masked_metric(subject, bound.inputs, bound.metric, graph, reference, masks)]
+        found += [torch.cat([masked_metric(subject, bound.inputs, bound.metric, graph, reference, m[None]) for m in masks])]
+    close = 1e-3 if ablation == "zero" else 1e-4  # norms of a stream of zeros enlarge what rounding leaves
+    for other in found[1:]:
+        assert torch.allclose(found[0], other, atol=close)
+
+
+def test_equal_masks_are_run_once_and_pieces_change_nothing(planted, monkeypatch):
+    subject = planted.subject
+    bound, graph = bound_pairs(subject, planted.task), wires(subject)
+    reference = reference_values(subject, bound, graph, "corrupt")
+    draw = torch.rand(3, *graph.allowed.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    masks = draw.float()[[0, 1, 0, 2, 1]]
+    calls = []
+    real = type(subject).call
+    monkeypatch.setattr(type(subject), "call", lambda self, *a, **k: calls.append(1) or real(self, *a, **k))
+    monkeypatch.setattr("microtome.trace.masked.WORK", 1)
+    found = masked_metric(subject, bound.inputs, bound.metric, graph, reference, masks)
+    assert len(calls) == 3 * len(bound)
+    monkeypatch.undo()
+    whole = masked_metric(subject, bound.inputs, bound.metric, graph, reference, masks)
+    assert torch.allclose(found, whole, atol=1e-5)
+    assert torch.equal(whole[0], whole[2])
+    assert not torch.allclose(whole[0], whole[1])
 
 
 def test_edges_that_leave_a_node_add_up_to_attribution_patching(planted, grouped):

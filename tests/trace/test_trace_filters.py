@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import microtome as mt
-from microtome.errors import ShapeError, SiteError
+from microtome.errors import ShapeError, SiteError, UsageError
 from microtome.stimuli.task import Task
 from microtome.subject.basis import Linear
 from microtome.testing.planted_filters import planted_filters
@@ -140,3 +140,45 @@ def test_the_planted_coordinate_is_recovered_and_others_do_nothing():
     assert found.controls["random latents"] < 0.1
     with pytest.raises(ShapeError, match="24"):
         feature_switch(case.subject, case.task, case.basis, latents=[1], values=3.0)
+
+
+def test_several_latents_are_set_at_once_to_values_of_their_own():
+    """One edit by hand: x + sum_k (value_k - z_k) d_k, one or two latents per example."""
+    case = planted_switch(4, n=6)
+    width = case.basis.dim
+    turned, _ = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(3)))
+    basis = Linear(case.basis.site, turned, turned.T.contiguous())
+    goal = turned.T[:, case.latents[0]]  # the planted coordinate lies in two turned ones and others
+    strong = torch.stack([turned[k] @ goal for k in range(width)]).abs().argsort(descending=True)[:2].tolist()
+    latents, values = [strong] * 3 + [strong[:1]] * 3, [[9.0, -9.0]] * 3 + [[9.0]] * 3
+    found = feature_switch(case.subject, case.task, basis, latents=latents, values=values, positions=case.position, draws=2)
+    block, hits = case.subject.module.transformer.h[int(case.basis.site.split(".")[1])], []
+    for i, (units, levels) in enumerate(zip(latents, values)):
+
+        def move(_, args, units=units, levels=levels):
+            x = args[0].clone()
+            z = x[0, case.position] @ turned
+            for k, level in zip(units, levels):
+                x[0, case.position] += (level - z[k]) * turned[:, k]
+            return (x, *args[1:])
+
+        handle = block.register_forward_pre_hook(move)
+        with torch.no_grad():
+            hits.append(int(case.subject.module(case.task.corrupt[i : i + 1]).logits[0, -1].argmax() == case.task.answers[i]))
+        handle.remove()
+    assert found.estimate.value == pytest.approx(np.mean(hits))
+    assert set(found.table["latent"]) == {"+".join(map(str, strong)), str(strong[0])}
+
+
+def test_latents_and_values_must_correspond():
+    case = planted_switch(1, n=4)
+
+    def switch(latents, values):
+        return feature_switch(case.subject, case.task, case.basis, latents=latents, values=values, positions=case.position)
+
+    with pytest.raises(ShapeError, match="as many as"):
+        switch([[1, 2], [1], [3], [4]], [[1.0, 2.0], [1.0, 2.0], [1.0], [1.0]])
+    with pytest.raises(UsageError, match="different"):
+        switch([[1, 1], [2], [3], [4]], 3.0)
+    with pytest.raises(UsageError, match=r"0\.\.31"):
+        switch([[], [2], [3], [4]], 3.0)

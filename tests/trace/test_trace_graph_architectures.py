@@ -54,11 +54,33 @@ def test_the_graph_is_complete_and_equals_the_network(name, blocks):
         basis = next(b for b in bases if b.site == unit.site)
         wanted = float(basis.preactivations(run[basis.site])[0, position, unit.index])
         assert float(received[node]) == pytest.approx(wanted, rel=2e-4, abs=2e-4)
-    cap = getattr(subject.module.config, "final_logit_softcapping", None)  # Gemma 2: explained before the cap
-    logits = run.logits[0, -1] if cap is None else cap * (run.logits[0, -1] / cap).atanh()
+    logits = run.logits[0, -1]  # with Gemma 2's soft cap
     for node in graph.of_kind("logit").tolist():
         assert float(received[node]) == pytest.approx(float(logits[int(graph.index[node])] - logits.mean()), rel=2e-4, abs=2e-4)
     assert float((received - graph.value)[graph.expanded].abs().max()) < 2e-4
+
+
+@pytest.mark.parametrize("cap", [0.05, 30.0])
+def test_a_soft_cap_is_held_as_a_scale(cap):
+    """Gemma 2: probabilities are those after the cap; what arrives at a logit is scaled by what the cap does to it here."""
+    subject, bases, ids = world("gemma2")
+    subject.module.config.final_logit_softcapping = None
+    plain = attribution_graph(subject, ids, bases, target=(3, 5), nodes=10_000)
+    x = subject.run(ids[None]).logits[0, -1]
+    subject.module.config.final_logit_softcapping = cap
+    after = subject.run(ids[None]).logits[0, -1]
+    assert torch.allclose(after, cap * (x / cap).tanh(), atol=1e-6)
+    graph = attribution_graph(subject, ids, bases, nodes=10_000)
+    shown = graph.of_kind("logit")
+    assert graph.start[shown].tolist() == pytest.approx(after.softmax(-1)[graph.index[shown]].tolist(), abs=1e-6)
+    pair = attribution_graph(subject, ids, bases, target=(3, 5), nodes=10_000)
+    node, same = int(pair.of_kind("logit")[0]), int(plain.of_kind("logit")[0])
+    assert float(pair.value[node]) == pytest.approx(float(after[3] - after[5]), abs=1e-5)
+    assert float(pair.received()[node]) == pytest.approx(float(after[3] - after[5]), abs=2e-5)
+    assert float(plain.value[same]) == pytest.approx(float(x[3] - x[5]), abs=1e-5)
+    alone = [attribution_graph(subject, ids, bases, target=t, nodes=10_000) for t in (3, 5)]
+    # Against the mean of the same capped logits, two single targets differ by the pair.
+    assert float(alone[0].value[-1] - alone[1].value[-1]) == pytest.approx(float(pair.value[node]), abs=1e-5)
 
 
 def between_blocks(graph):

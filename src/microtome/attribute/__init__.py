@@ -12,6 +12,8 @@ from microtome.attribute.class_relevance import class_relevance
 from microtome.attribute.class_unit_maps import class_unit_maps
 from microtome.attribute.class_units import class_units
 from microtome.attribute.conductance import conductance
+from microtome.attribute.controls import over_examples, with_interval, with_null
+from microtome.attribute.counterfactual_edit import counterfactual_edit
 from microtome.attribute.deconvnet import deconvnet
 from microtome.attribute.deeplift import deeplift
 from microtome.attribute.deletion_test import deletion_test
@@ -19,8 +21,10 @@ from microtome.attribute.diffusion_pid import diffusion_pid
 from microtome.attribute.eigen_cam import eigen_cam
 from microtome.attribute.excitation_pullback import excitation_pullback
 from microtome.attribute.expected_gradients import expected_gradients
+from microtome.attribute.facets import Facets
 from microtome.attribute.feature_ablation import feature_ablation
 from microtome.attribute.functional_information import functional_information
+from microtome.attribute.generation import generation
 from microtome.attribute.grad_cam import grad_cam
 from microtome.attribute.gradient import gradient
 from microtome.attribute.gradient_attention import gradient_attention
@@ -66,12 +70,15 @@ from microtome.attribute.judge import (
     relevance_rank,
     reliance,
     roar,
+    role_masks,
 )
 from microtome.attribute.kernel_shap import kernel_shap
 from microtome.attribute.latim import latim
+from microtome.attribute.lex import lex
 from microtome.attribute.lime import lime
 from microtome.attribute.llm_counterfactual import llm_counterfactual
 from microtome.attribute.lrp import lrp
+from microtome.attribute.multifaceted_viz import multifaceted_viz
 from microtome.attribute.neuron_path import neuron_path
 from microtome.attribute.neuron_paths import NeuronPaths
 from microtome.attribute.occlusion import occlusion
@@ -81,6 +88,7 @@ from microtome.attribute.pruning_order import pruning_order
 from microtome.attribute.rise import rise
 from microtome.attribute.samp import samp
 from microtome.attribute.score_cam import score_cam
+from microtome.attribute.selector import Selector
 from microtome.attribute.shapley_sampling import shapley_sampling
 from microtome.attribute.simulatability import Simulatability, simulatability
 from microtome.attribute.smoothgrad import smoothgrad
@@ -91,6 +99,9 @@ from microtome.attribute.triplets import Triplets
 from microtome.attribute.unit_relevance import removal_order, unit_relevance
 from microtome.attribute.vargrad import vargrad
 from microtome.attribute.verify_statements import verify_statements
+from microtome.attribute.views import highlight, overlay
+from microtome.attribute.visual import Objective, Transforms, Visualisation, channel, class_logit, direction, diversity
+from microtome.attribute.visualise import visualise
 
 __all__ = [
     "MEASURES",
@@ -99,33 +110,43 @@ __all__ = [
     "ConditionalGaussian",
     "Curves",
     "Evaluation",
+    "Facets",
     "Measure",
     "NeuronPaths",
     "NoisyLinear",
+    "Objective",
     "Others",
     "Pruning",
     "Randomisation",
     "Retrained",
+    "Selector",
     "Simulatability",
     "Surrogate",
+    "Transforms",
     "Triplets",
+    "Visualisation",
     "ablation_cam",
     "alti",
     "attention_rollout",
     "attribution_pruning",
     "axiom_card",
+    "channel",
     "class_identifiability",
+    "class_logit",
     "class_relevance",
     "class_unit_maps",
     "class_units",
     "conductance",
     "counterexample",
+    "counterfactual_edit",
     "decides",
     "deconvnet",
     "deeplift",
     "deletion_test",
     "diffroar",
     "diffusion_pid",
+    "direction",
+    "diversity",
     "eigen_cam",
     "entropy",
     "evaluate",
@@ -133,6 +154,7 @@ __all__ = [
     "expected_gradients",
     "feature_ablation",
     "functional_information",
+    "generation",
     "gini",
     "grad_cam",
     "gradient",
@@ -142,6 +164,7 @@ __all__ = [
     "guided_grad_cam",
     "heatmap",
     "highdim_surrogate",
+    "highlight",
     "hsic",
     "iia",
     "image_triplets",
@@ -152,6 +175,7 @@ __all__ = [
     "internal_influence",
     "kernel_shap",
     "latim",
+    "lex",
     "lime",
     "llm_counterfactual",
     "local_lipschitz",
@@ -161,8 +185,11 @@ __all__ = [
     "merge",
     "mprt",
     "mprt_independent",
+    "multifaceted_viz",
     "neuron_path",
     "occlusion",
+    "over_examples",
+    "overlay",
     "pattern_logits",
     "permutation",
     "perturbation_curves",
@@ -177,6 +204,7 @@ __all__ = [
     "removal_order",
     "rise",
     "roar",
+    "role_masks",
     "samp",
     "score_cam",
     "shapley_sampling",
@@ -187,4 +215,7 @@ __all__ = [
     "unit_relevance",
     "vargrad",
     "verify_statements",
+    "visualise",
+    "with_interval",
+    "with_null",
 ]

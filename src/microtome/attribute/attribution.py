@@ -18,8 +18,8 @@ FACTS = {
     "axes": list, "site": str, "method": str, "evaluations": int, "tokens": (list, type(None)), "subject": str, "data": str,
     "settings": dict,
 }  # fmt: skip
-#: Fields that hold named rows of one number per example.
-NAMED = ("lost", "terms")
+#: Fields that hold named rows of one number per example, and those that hold a tensor or nothing.
+NAMED, OPTIONAL = ("lost", "terms"), ("reference", "mask", "low", "high", "null")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,10 @@ class Attribution:
         Backward rules: "module:function" -> relevance that entered at its output and did not come out at its inputs.
     terms : dict of str to Tensor[n]
         Further numbers that belong to the result, e.g. what `reference` is made of where it has several parts.
+    low, high : Tensor[n, ...] or None
+        Interval of each value (`with_interval`).
+    null : Tensor[draws, n, *places] or None
+        What the method says of randomised networks, by position (`with_null`).
     """
 
     values: Tensor
@@ -68,12 +72,15 @@ class Attribution:
     settings: dict[str, Any] = field(default_factory=dict)
     lost: dict[str, Tensor] = field(default_factory=dict)
     terms: dict[str, Tensor] = field(default_factory=dict)
+    low: Tensor | None = None
+    high: Tensor | None = None
+    null: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != len(self.axes):
             raise ShapeError(f"{self.method}: values {list(self.values.shape)} do not have the axes {self.axes}.")
-        for name in ("output", "reference", "mask", "tokens"):
-            part = getattr(self, name)
+        for name in ("output", "reference", "mask", "tokens", "low", "high", "null"):
+            part = getattr(self, name)[0] if name == "null" and self.null is not None else getattr(self, name)
             if part is not None and len(part) != len(self.values):
                 raise ShapeError(f"{self.method}: {len(self.values)} examples, but {len(part)} rows of {name}.")
         if not torch.isfinite(self.values).all():
@@ -95,6 +102,17 @@ class Attribution:
             return None
         return residual.abs() / (self.output - self.reference).double().abs().clamp(min=1e-12)
 
+    @property
+    def p(self) -> Tensor | None:
+        """Chance that a randomised network gives a place so large a share of the map, corrected over places [n, *places].
+
+        ``p = (1 + #{max_j t_j of a draw >= t_i}) / (1 + draws)``, t = share of the absolute map less the mean share there.
+        None without `null`.
+        """
+        from microtome.attribute.controls import corrected
+
+        return None if self.null is None else corrected(self.by_position(), self.null)
+
     def by_position(self) -> Tensor:
         """Summed over units, heads and channels: [n, length] for tokens, [n, y, x] for images."""
         place = [i for i, a in enumerate(self.axes) if a in ("batch", "position", "time", "y", "x")]
@@ -104,19 +122,28 @@ class Attribution:
     def normalised(self) -> "Attribution":
         """Each example divided by its largest absolute value."""
         largest = self.values.flatten(1).abs().amax(dim=1).clamp(min=1e-30)
-        return replace(self, values=self.values / largest.reshape(-1, *[1] * (self.values.ndim - 1)), reference=None)
+        scale = largest.reshape(-1, *[1] * (self.values.ndim - 1))
+        return replace(self, values=self.values / scale, reference=None, **{
+            name: None if getattr(self, name) is None else getattr(self, name) / scale for name in ("low", "high")
+        })  # fmt: skip
+
+    def abs(self) -> "Attribution":
+        """Sizes without signs. They add up to nothing, so they have no residual, and no interval of the signed values."""
+        return replace(self, values=self.values.abs(), reference=None, low=None, high=None)
 
     def __getitem__(self, part: slice) -> "Attribution":
         """Some of the examples."""
         return replace(
-            self, values=self.values[part], output=self.output[part],
-            reference=None if self.reference is None else self.reference[part],
-            mask=None if self.mask is None else self.mask[part], tokens=None if self.tokens is None else self.tokens[part],
+            self, values=self.values[part], output=self.output[part], tokens=None if self.tokens is None else self.tokens[part],
+            **{k: v if v is None else v[:, part] if k == "null" else v[part] for k, v in self._optional().items()},
             **{kind: {name: value[part] for name, value in getattr(self, kind).items()} for kind in NAMED},
         )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def _optional(self) -> dict[str, Tensor | None]:
+        return {name: getattr(self, name) for name in OPTIONAL}
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -140,7 +167,7 @@ class Attribution:
         from microtome.io import write_tensors
 
         tensors = {"values": self.values.contiguous(), "output": self.output.contiguous()}
-        tensors |= {k: v.contiguous() for k, v in (("reference", self.reference), ("mask", self.mask)) if v is not None}
+        tensors |= {k: v.contiguous() for k, v in self._optional().items() if v is not None}
         tensors |= {f"{kind}.{name}": v.contiguous() for kind in NAMED for name, v in getattr(self, kind).items()}
         facts = {"format": "microtome.attribution", **{name: getattr(self, name) for name in FACTS}}
         write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
@@ -164,7 +191,7 @@ class Attribution:
         wrong = {name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)} | (set(facts) - set(FACTS))
         named = {kind: {k[len(kind) + 1 :]: tensors.pop(k) for k in list(tensors) if k.startswith(f"{kind}.")}
                  for kind in NAMED}  # fmt: skip
-        wrong |= {"values", "output"} - set(tensors) | (set(tensors) - {"values", "output", "reference", "mask"})
+        wrong |= {"values", "output"} - set(tensors) | (set(tensors) - {"values", "output", *OPTIONAL})
         if wrong:
             raise FormatError(f"'{path}' is a damaged attribution: missing, unknown or of a wrong kind: {sorted(wrong)}.")
         facts["axes"] = tuple(map(str, facts["axes"]))
@@ -172,6 +199,17 @@ class Attribution:
             return cls(**tensors, **facts, **named)
         except ShapeError as error:
             raise FormatError(f"'{path}' is a damaged attribution: {error}") from error
+
+    def plot(self, example: int = 0) -> Any:
+        """A plotly figure of one example, colours centred at 0: bars over tokens and positions, a heat map over pixels."""
+        from microtome.attribute.views import figure
+
+        return figure(self, example)
+
+    def _repr_html_(self) -> str:
+        from microtome.attribute.views import page
+
+        return page(self)
 
     def __repr__(self) -> str:
         shape = ", ".join(f"{a} {s}" for a, s in zip(self.axes, self.values.shape))
@@ -185,11 +223,11 @@ def merge(parts: "list[Attribution]") -> Attribution:
     first = parts[0]
     if len({(p.site, p.method, p.axes, tuple(p.values.shape[1:])) for p in parts}) > 1:
         raise ShapeError("only attributions of one method, site and shape can be merged.")
-    has = first.reference is not None
+    every = {name: [getattr(p, name) for p in parts] for name in OPTIONAL}
     return replace(
         first, values=torch.cat([p.values for p in parts]), output=torch.cat([p.output for p in parts]),
-        reference=torch.cat([p.reference for p in parts if p.reference is not None]) if has else None,
-        mask=torch.cat([p.mask for p in parts if p.mask is not None]) if first.mask is not None else None,
+        **{name: None if any(v is None for v in found) else torch.cat(found, 1 if name == "null" else 0)
+           for name, found in every.items()},
         tokens=[t for p in parts for t in (p.tokens or [])] if first.tokens is not None else None,
         **{kind: {k: torch.cat([getattr(p, kind)[k] for p in parts]) for k in getattr(first, kind)
                   if all(k in getattr(p, kind) for p in parts)} for kind in NAMED},

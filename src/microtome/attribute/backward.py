@@ -7,6 +7,7 @@ import torch
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.place import input_site, position_mask, token_texts
 from microtome.attribute.rules import Composite, composite_of, relevance
+from microtome.subject.fingerprint import current_fingerprint
 
 
 def backward(
@@ -23,10 +24,11 @@ def backward(
     found = relevance(subject, bound.inputs, [site], bound.metric, chosen)
     value = (found.at(site) if times else found.signal[site]).detach().cpu()
     output = found.output.cpu()
+    unruled = {"without_rule": list(found.unruled)} if chosen.audit else {}
     sent = (output.double() - found.start.cpu()).to(output) if chosen.audit else None
     return Attribution(
         value, subject.site(site).axes_of(value), site, name, output, sent, 2,
-        position_mask(subject, bound.inputs, site, value), token_texts(subject, bound.inputs), subject.fingerprint(),
-        task.fingerprint(), {"metric": bound.metric.name, "composite": chosen.name},
+        position_mask(subject, bound.inputs, site, value), token_texts(subject, bound.inputs), current_fingerprint(subject),
+        task.fingerprint(), {"metric": bound.metric.name, "composite": chosen.name, **unruled},
         {k: torch.as_tensor(v) for k, v in found.lost.items()},
     )  # fmt: skip

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.place import Baseline, baseline_at, input_site, position_mask, token_texts
+from microtome.attribute.suffix import LEAST, Suffix, suffix_of
 from microtome.errors import UsageError
 from microtome.subject.edit import patch
+from microtome.subject.fingerprint import current_fingerprint
+from microtome.subject.run import Run
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,21 @@ class Ends:
     reference: Tensor
     baseline: Any
 
+    @cached_property
+    def suffix(self) -> Suffix | None:
+        """What follows the site."""
+        return suffix_of(self.subject, self.bound, self.site)
+
     def measure(self, values: Tensor) -> Tensor:
         """The metric [k, n] in float64 where the site takes values [k, n, ...], all stacked on the batch."""
         metric = self.bound.metric.repeat(len(values))
         stacked = self.bound.inputs.repeat(len(values))
-        run = self.subject.run(stacked, edits=[patch(self.site, values.flatten(0, 1))], logits=metric.where)
+
+        def call() -> Run:
+            return self.subject.run(stacked, edits=[patch(self.site, values.flatten(0, 1))], logits=metric.where)
+
+        suffix = self.suffix if len(values) >= LEAST else None
+        run = call() if suffix is None else suffix.after(len(values), call)
         return metric(metric.read(run.logits)).view(len(values), -1).double().cpu()
 
     def attribution(
@@ -60,7 +74,7 @@ class Ends:
         return Attribution(
             values, axes or self.subject.site(name).axes_of(values), name, method, self.output, reference, evaluations,
             position_mask(self.subject, self.bound.inputs, name, like), token_texts(self.subject, self.bound.inputs),
-            self.subject.fingerprint(), self.task.fingerprint(),
+            current_fingerprint(self.subject), self.task.fingerprint(),
             {"metric": self.bound.metric.name, "baseline": named(self.baseline), **(settings or {})},
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from microtome.attribute.place import in_use
 from microtome.errors import SiteError
 
 #: Layers whose outputs have their channels behind the batch, and those that work on the last axis.
@@ -57,6 +58,7 @@ def layout_of(subject: Any, site: str, x: Tensor) -> Layout:
     SiteError
         Where there are no places.
     """
+    in_use(subject)
     names = subject.site(site).axes
     if x.ndim < 3:
         raise SiteError(f"{site} is {list(x.shape)}: it has no places. Choose a site before the pooling.")

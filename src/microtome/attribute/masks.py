@@ -120,7 +120,7 @@ def game(
     axes = subject.site(e.site).axes_of(e.end)
     place = [i - 1 for i, a in enumerate(axes) if a in PLACES] or list(range(e.end.ndim - 1))
     sizes = [e.end.shape[1 + i] for i in place]
-    labels, whole = _labels(features, sizes, list(e.end.shape[1:]), e.site)
+    labels, whole = players_of(features, sizes, list(e.end.shape[1:]), e.site)
     if whole:
         place = list(range(e.end.ndim - 1))
     players = int(labels.max()) + 1
@@ -131,7 +131,7 @@ def game(
     return Game(e, labels.reshape(shape), players, fill, ("batch", *(axes[1 + i] for i in place)))
 
 
-def _labels(features: int | Tensor, places: Sequence[int], cells: Sequence[int], site: str) -> tuple[Tensor, bool]:
+def players_of(features: int | Tensor, places: Sequence[int], cells: Sequence[int], site: str) -> tuple[Tensor, bool]:
     """Players [*places] from 0 on without gaps, and whether they divide cells rather than places."""
     if isinstance(features, Tensor):
         if list(features.shape) not in (list(places), list(cells)):

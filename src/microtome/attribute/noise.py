@@ -8,10 +8,10 @@ from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.place import input_site, position_mask, token_texts
+from microtome.attribute.slopes import differentiable, gradients
 from microtome.errors import UsageError
 from microtome.rng import torch_rng
 from microtome.subject.edit import patch
-from microtome.subject.gradients import gradients
 
 
 def noisy_gradients(
@@ -47,6 +47,7 @@ def noise_map(
     bound = subject.bind(task, metric=metric)
     name = subject.site(at or input_site(subject)).name
     run = subject.run(bound.inputs, record=[name], logits=bound.metric.where)
+    differentiable(name, run[name])
     value = summarise(noisy_gradients(subject, bound, name, run[name], noise, samples, seed))
     return Attribution(
         value.cpu(), subject.site(name).axes_of(value), name, method, bound.metric(bound.metric.read(run.logits)).cpu(),

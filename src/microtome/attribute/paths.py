@@ -5,20 +5,22 @@ of gradients and steps, nested paths are one long walk with the product of their
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from microtome.attribute.slopes import gradients
+from microtome.attribute.suffix import LEAST, Suffix, suffix_of
 from microtome.engine import shrink_on_oom
 from microtome.subject.edit import Edit, patch, replace_with
-from microtome.subject.gradients import gradients
 
-#: Bytes of stacked site values per chunk; gradients take a small multiple of it.
-CHUNK_BYTES = 64 * 2**20
+#: Bytes that a chunk of points may keep for its backward, whatever the number of steps (one point is always run).
+CHUNK_BYTES = 128 * 2**20
 #: One point of a path: the value [n, ...] that each site takes there.
 Point = Mapping[str, Tensor]
 
@@ -54,7 +56,10 @@ def walk(
     *,
     where: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Chunk]:
-    """Metric and gradients at each point, as many points stacked on the batch as `CHUNK_BYTES` holds.
+    """Metric and gradients at each point, as many points stacked on the batch as `CHUNK_BYTES` allows.
+
+    The first point runs alone (where it is small, with the second) and tells what a point keeps for its backward. Where one
+    site is set as a whole, later points run only what follows it (see `suffix`).
 
     Parameters
     ----------
@@ -71,22 +76,50 @@ def walk(
     first = next(rest, None)
     if first is None:
         return
-    size = sum(v.numel() * v.element_size() for v in first.values())
-    room = int(max(1, CHUNK_BYTES // max(1, size)))
-    rest = chain([first], rest)
     names = [subject.site(s).name for s in of]
+    suffix: Suffix | None = None
 
     def at(part: list[Point]) -> Chunk:
         k, n = len(part), len(bound.inputs)
         edits = [_set(s, torch.cat([p[s] for p in part]), None if where is None else where.get(s), k) for s in part[0]]
-        output, grads, values = gradients(subject, bound.inputs.repeat(k), names, bound.metric.repeat(k), edits)
+
+        def call() -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+            return gradients(subject, bound.inputs.repeat(k), names, bound.metric.repeat(k), edits)
+
+        output, grads, values = call() if suffix is None else suffix.after(k, call)
         shape = {s: (k, n, *values[s].shape[1:]) for s in names}
         slopes = {s: grads[s].view(*grads[s].shape[: grads[s].ndim - values[s].ndim], *shape[s]) for s in names}
         return Chunk(output.view(k, n, *output.shape[1:]), slopes, {s: values[s].view(shape[s]) for s in names})
 
-    while part := list(islice(rest, room)):
+    given = sum(v.numel() * v.element_size() for v in first.values())
+    begun = [first, *islice(rest, int(256 * given <= CHUNK_BYTES))]
+    with _kept(subject.module) as kept:
+        chunks, least = shrink_on_oom(at, begun, len(begun))
+    yield from chunks
+    room = max(1, least * CHUNK_BYTES // max(1, least * given, sum(kept.values())))
+    part = list(islice(rest, room if where is not None or len(first) > 1 else max(room, LEAST)))
+    if where is None and len(first) == 1 and len(part) >= LEAST:
+        suffix = suffix_of(subject, bound, next(iter(first)), names)
+    while part:
         chunks, room = shrink_on_oom(at, part, room)
         yield from chunks
+        part = list(islice(rest, room))
+
+
+@contextmanager
+def _kept(module: torch.nn.Module) -> Iterator[dict[int, int]]:
+    """Storage -> its bytes, of what forwards within the context keep for the backward; weights do not count."""
+    kept: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for p in (*module.parameters(), *module.buffers())}
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        yield kept
 
 
 def path_sums(

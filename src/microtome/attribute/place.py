@@ -12,8 +12,22 @@ Baseline = str | float | Tensor
 BASELINES = ("zero", "mean", "corrupt")
 
 
+def in_use(subject: Any) -> None:
+    """Refuse a model that someone put in train mode: dropout and batch statistics change from run to run and mix examples.
+
+    Raises
+    ------
+    UsageError
+        Names the first part that trains.
+    """
+    part = next((name or "the model" for name, m in subject.module.named_modules() if m.training), None)
+    if part is not None:
+        raise UsageError(f"{part} of {subject.name} is in train mode; call subject.module.eval() before you attribute.")
+
+
 def input_site(subject: Any) -> str:
     """The site nearest to the input: the embeddings, or the input of the first layer."""
+    in_use(subject)
     if any(s.name == "embed" for s in subject.sites("embed")):
         return "embed"
     stacks = [s.name for s in subject.sites("*.embed")]
@@ -32,6 +46,7 @@ def baseline_at(subject: Any, bound: Any, site: str, value: Tensor, baseline: Ba
     "zero"; "mean" over examples and positions; "corrupt" = the site on the task's corrupt inputs; a number; or a tensor
     shaped like the features or like the site.
     """
+    in_use(subject)
     if isinstance(baseline, str):
         if baseline == "zero":
             return torch.zeros_like(value)
@@ -60,6 +75,7 @@ def token_texts(subject: Any, inputs: Inputs) -> list[list[str]] | None:
 
 def position_mask(subject: Any, inputs: Inputs, site: str, value: Tensor) -> Tensor | None:
     """Real positions [n, length] of the site, or None where there is no position axis."""
+    in_use(subject)
     axes = subject.site(site).axes_of(value)
     if "position" not in axes:
         return None

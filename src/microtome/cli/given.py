@@ -127,6 +127,22 @@ def method(room: str, key: str, gives: str | None = None) -> "Method":
     return known[key]
 
 
+def called(room: str, name: str, gives: str | None = None) -> "tuple[Method, dict[str, Any]]":
+    """The method that `name` means, a key or a usual name ("Grad-CAM++"), and the options that the name implies.
+
+    Raises
+    ------
+    UsageError
+        When the room has none of that name; names those it has.
+    """
+    from microtome.aliases import ALIASES, plain
+
+    alias = ALIASES.get(plain(name))
+    if alias is None or name == alias.key:
+        return method(room, name, gives), {}
+    return method(room, alias.key, gives), dict(alias.settings)
+
+
 def options(found: "Method", given: dict[str, Any]) -> dict[str, Any]:
     """The options that were given (not None), refused when the method does not take one of them.
 
@@ -149,6 +165,18 @@ def takes(found: "Method") -> list[str]:
 
     signature = inspect.signature(found.function)  # type: ignore[arg-type]
     return [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+def ends_in(path: Path | None, *suffixes: str) -> None:
+    """Refuse a file to write of another kind, before any work is done.
+
+    Raises
+    ------
+    UsageError
+        Names the endings that are written.
+    """
+    if path is not None and path.suffix not in suffixes:
+        raise UsageError(f"'{path.name}' must end in {' or '.join(suffixes)}.")
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:

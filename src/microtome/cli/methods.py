@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     command(app, "methods", examples=(
         "microtome methods",
         "microtome methods sparse autoencoder",
+        "microtome methods Grad-CAM++",
         "microtome methods --question trace",
         "microtome methods show topk_sae",
     ))(methods)  # fmt: skip
@@ -36,7 +37,7 @@ def methods(
     if question is not None and question not in QUESTIONS:
         raise UsageError(f"no question {question!r}; it is one of {', '.join(QUESTIONS)}.{nearest(question, QUESTIONS)}")
     found = find(" ".join(text or []), question=question)
-    rows = [[m.call, m.summary, f"{m.paper.authors} {m.paper.year}"] for m in found]
+    rows = [[_call(m, " ".join(text or [])), m.summary, f"{m.paper.authors} {m.paper.year}"] for m in found]
     count = f"{len(found)} methods." if found else "No method matches; fewer or other words?"
     return Answer({"methods": [_record(m) for m in found]}, [Grid(["method", "what it does", "paper"], rows), count])
 
@@ -55,9 +56,22 @@ def show(key: Annotated[str, typer.Argument(help="Name in the list, e.g. topk_sa
     return Answer({"method": {**record, "signature": signature, "doc": text}}, [signature, Grid(["", ""], rows), text])
 
 
+def _call(found: "Method", asked: str) -> str:
+    """The call; with the options that the asked name implies, where it is a usual name of the method."""
+    from microtome.aliases import ALIASES, plain
+
+    alias = ALIASES.get(plain(asked))
+    if alias is None or alias.key != found.key or not alias.settings:
+        return found.call
+    return f"{found.call}({', '.join(f'{k}={v!r}' for k, v in alias.settings.items())})"
+
+
 def _record(found: "Method") -> dict[str, Any]:
+    from microtome.aliases import names_of
+
     return {
-        "key": found.key, "call": found.call, "question": found.question, "summary": found.summary, "paper": str(found.paper),
+        "key": found.key, "call": found.call, "also_called": names_of(found.key), "question": found.question,
+        "summary": found.summary, "paper": str(found.paper),
         "needs": list(found.needs), "gives": found.gives, "stochastic": found.stochastic, "cost": found.cost,
         "claim": found.claim, "notion": found.notion, "serves": found.serves, "cannot_claim": found.cannot_claim,
     }  # fmt: skip

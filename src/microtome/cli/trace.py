@@ -51,6 +51,10 @@ def trace(
     ablation: Annotated[
         list[str] | None, typer.Option("--ablation", help="With 'evaluate': corrupt, mean, resample, zero; repeat for several.")
     ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, help="Approximate scores: nodes or edges drawn at random that are patched exactly "
+                          "as well, for the rank correlation; 0 = none."),
+    ] = 40,
     metric: options.Metric = None,
     prompts: options.Prompts = 64,
     seed: options.Seed = 0,
@@ -65,7 +69,7 @@ def trace(
     if task == "evaluate":
         return trace_edges.evaluate(circuit, subject, of, ablation, metric, prompts, seed, device)
     if scorer is not None:
-        return trace_edges.score(task, subject, scorer, size, out, metric, prompts, seed, device)
+        return trace_edges.score(task, subject, scorer, size, out, sample, metric, prompts, seed, device)
     if size is not None or out is not None:
         raise UsageError("--size and --out go with --scorer: nodes have effects and no graph.")
 
@@ -81,4 +85,5 @@ def trace(
     data = {"subject": network.name, "task": shown.name, "method": effects.name, "metric": effects.metric,
             "forwards": effects.forwards, "nodes": frame_json(table), "findings": findings_json([finding])}  # fmt: skip
     title = f"{effects.name}: share of the clean-corrupt difference"
-    return Answer(data, [frame_grid(best, columns, title), findings_grid([finding])])
+    beside, lines = trace_edges.beside_exact(effects, network, shown, sample, seed)
+    return Answer({**data, **beside}, [frame_grid(best, columns, title), *lines, findings_grid([finding])])

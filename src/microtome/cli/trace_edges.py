@@ -5,12 +5,12 @@ from typing import Any
 
 from microtome.cli import given
 from microtome.cli.answer import Answer, Grid, findings_grid, findings_json, frame_grid, frame_json
-from microtome.errors import FormatError, UsageError
+from microtome.errors import Degenerate, FormatError, UsageError
 
 
 def score(
-    task: str, subject: str, scorer: str, size: int | None, out: Path | None, metric: str | None, prompts: int, seed: int,
-    device: str,
+    task: str, subject: str, scorer: str, size: int | None, out: Path | None, sample: int, metric: str | None, prompts: int,
+    seed: int, device: str,
 ) -> Answer:  # fmt: skip
     """``microtome trace TASK --scorer NAME``."""
     from microtome.trace.circuit_files import write_graphml, write_mib
@@ -26,7 +26,8 @@ def score(
     data: dict[str, Any] = {"subject": network.name, "task": shown.name, "method": graph.name, "metric": graph.metric,
                             "sign": graph.sign, "forwards": graph.forwards, "edges": frame_json(best),
                             "findings": findings_json([graph.finding()])}  # fmt: skip
-    lines: list[str | Grid] = []
+    beside, lines = beside_exact(graph, network, shown, sample, seed)
+    data |= beside
     if size is not None:
         data["circuit"] = [str(e) for e in graph.circuit(size, greedy=True).nodes]
         lines.append(f"Circuit of {len(data['circuit'])} edges: {', '.join(data['circuit'])}")
@@ -42,6 +43,20 @@ def score(
         data["out"] = str(out)
     columns = [c for c in ("edge", "score", "low", "high", "q") if c in best]
     return Answer(data, [frame_grid(best, columns, f"{graph.name}: {graph.sign}"), *lines])
+
+
+def beside_exact(scored: Any, subject: Any, task: Any, sample: int, seed: int) -> tuple[dict[str, Any], list[str | Grid]]:
+    """Approximate scores beside exact ones, as JSON and as lines; nothing where scores are exact or no sample is wanted."""
+    from microtome.trace.rank_agreement import agreement_note, rank_agreement
+
+    if scored.exact or not sample:
+        return {}, []
+    try:
+        found = rank_agreement(scored, subject, task, sample=sample, seed=seed)
+    except Degenerate as error:
+        return {"agreement": None}, [f"Not compared with exact patching: {error}"]
+    note = agreement_note(found, scored.name)
+    return {"agreement": {**found.to_dict(), "note": note}}, [f"{scored.name}: {found}", *([note] if note else [])]
 
 
 def evaluate(

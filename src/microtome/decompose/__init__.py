@@ -1,6 +1,8 @@
 """Find coordinates: sparse autoencoders, factorisations, and the nulls they must beat."""
 
+from microtome.decompose.assoc_memory_scaling import assoc_memory_scaling
 from microtome.decompose.batch_topk_sae import BatchTopK, batch_topk_sae
+from microtome.decompose.bows import bows
 from microtome.decompose.circle import circle_basis
 from microtome.decompose.clusters import cluster_plane
 from microtome.decompose.compare import Comparison, compare
@@ -22,6 +24,8 @@ from microtome.decompose.formats.saelens import load_saelens, save_saelens
 from microtome.decompose.formats.sparsify import load_sparsify, save_sparsify
 from microtome.decompose.functions import FunctionDictionary
 from microtome.decompose.gated_sae import gated_sae
+from microtome.decompose.grok_corrupted import grok_corrupted
+from microtome.decompose.group_composition_reps import group_composition_reps
 from microtome.decompose.ica import ica
 from microtome.decompose.interaction_basis import interaction_basis
 from microtome.decompose.interaction_graph import degeneracy, interaction_edges, interaction_modules
@@ -33,10 +37,13 @@ from microtome.decompose.lmm_sae_interp import lmm_sae_interp
 from microtome.decompose.mammo_sae import mammo_sae
 from microtome.decompose.many import train_many
 from microtome.decompose.matryoshka_sae import matryoshka_sae
+from microtome.decompose.max_margin_features import max_margin_features
 from microtome.decompose.mona_selection import mona_selection
 from microtome.decompose.mp_sae import mp_sae
 from microtome.decompose.multi_dim_features import multi_dim_features
+from microtome.decompose.neurons_to_neutrons import neurons_to_neutrons
 from microtome.decompose.nmf import NonNegativeParts, nmf
+from microtome.decompose.onion_representations import onion_representations
 from microtome.decompose.p_annealed_sae import p_annealed_sae
 from microtome.decompose.pca import pca
 from microtome.decompose.pursuit import PursuitDictionary
@@ -45,13 +52,17 @@ from microtome.decompose.random_dictionary import random_dictionary
 from microtome.decompose.recovered import Recovered
 from microtome.decompose.relu_sae import ReLU, relu_sae
 from microtome.decompose.relu_transcoder import relu_transcoder
+from microtome.decompose.representation_bias import representation_bias
 from microtome.decompose.sae_neural_operator import convolutional_sae, sae_neural_operator
 from microtome.decompose.semi_nmf import semi_nmf
 from microtome.decompose.skip_transcoder import skip_transcoder
 from microtome.decompose.snmf import snmf
 from microtome.decompose.sources import Live
+from microtome.decompose.steering_audit import steering_audit
+from microtome.decompose.task_nonlinearity_geometry import task_nonlinearity_geometry
 from microtome.decompose.tied_sae import tied_sae
 from microtome.decompose.topk_sae import TopK, topk_sae
+from microtome.decompose.toy_superposition import toy_superposition
 from microtome.decompose.transcoder import transcoder
 from microtome.decompose.transcoding import Crosscoder, Transcoder
 
@@ -74,7 +85,9 @@ __all__ = [
     "SparseDictionary",
     "TopK",
     "Transcoder",
+    "assoc_memory_scaling",
     "batch_topk_sae",
+    "bows",
     "circle_basis",
     "cluster_plane",
     "compare",
@@ -89,6 +102,8 @@ __all__ = [
     "end_to_end_sae",
     "feature_emergence",
     "gated_sae",
+    "grok_corrupted",
+    "group_composition_reps",
     "head_shares",
     "ica",
     "interaction_basis",
@@ -109,10 +124,13 @@ __all__ = [
     "load_sparsify",
     "mammo_sae",
     "matryoshka_sae",
+    "max_margin_features",
     "mona_selection",
     "mp_sae",
     "multi_dim_features",
+    "neurons_to_neutrons",
     "nmf",
+    "onion_representations",
     "p_annealed_sae",
     "pca",
     "random_basis",
@@ -120,6 +138,7 @@ __all__ = [
     "rebuilt",
     "relu_sae",
     "relu_transcoder",
+    "representation_bias",
     "sae_neural_operator",
     "save_circuit_tracer",
     "save_dictionary_learning",
@@ -130,8 +149,11 @@ __all__ = [
     "semi_nmf",
     "skip_transcoder",
     "snmf",
+    "steering_audit",
+    "task_nonlinearity_geometry",
     "tied_sae",
     "topk_sae",
+    "toy_superposition",
     "train_many",
     "transcoder",
 ]

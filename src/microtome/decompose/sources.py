@@ -151,7 +151,9 @@ class Live:
         return self._first
 
     def _half(self, half: int, seed: int) -> Rows:
-        """Rows of the forward batches that belong to one half of the buffer."""
+        """Rows of the forward batches that belong to one half of the buffer; those of the moments are not computed again."""
+        if (half, seed) == (0, 0) and self._first is not None:
+            return self._first
         per_half = self._per_half
         parts: list[Rows] = []
         for number in range(half * per_half, (half + 1) * per_half):

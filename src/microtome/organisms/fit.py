@@ -1,4 +1,4 @@
-"""The training loop that every trained organism shares: seeded start, AdamW, cosine schedule."""
+"""The training loop that every trained organism shares: seeded start, AdamW or another optimiser, cosine schedule."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from microtome.organisms.optimisers import Optimisers
 from microtome.rng import derive
 
 M = TypeVar("M", bound=nn.Module)
@@ -36,22 +37,32 @@ def fit(
     final: float = 0.0,
     warmup: int = 20,
     clip: float = 1.0,
+    optimisers: Callable[[nn.Module], Optimisers] | None = None,
 ) -> None:
-    """Minimise `loss(step)` in place with AdamW; linear warm-up, then a cosine from `lr` to `final * lr`."""
-    optimiser = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay, betas=betas)
+    """Minimise `loss(step)` in place; linear warm-up, then a cosine from `lr` to `final * lr`.
+
+    `optimisers` makes what steps the parameters, e.g. `optimisers.muon`; default AdamW with `weight_decay` and `betas`, which
+    are its own.
+    """
+    if optimisers is None:
+        made: Optimisers = [(torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay, betas=betas), 1.0)]
+    else:
+        made = optimisers(module)
 
     def factor(step: int) -> float:
         share = min(1.0, step / max(1, steps))
         return min(1.0, (step + 1) / warmup) * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share)))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     module.train()
     for step in range(steps):
-        optimiser.zero_grad(set_to_none=True)
+        for optimiser, scale in made:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = lr * factor(step) * scale
         loss(step).backward()
         nn.utils.clip_grad_norm_(module.parameters(), clip)
-        optimiser.step()
-        schedule.step()
+        for optimiser, _ in made:
+            optimiser.step()
     module.eval()
 
 

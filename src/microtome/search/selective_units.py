@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from microtome.errors import Degenerate, UsageError, nearest
+from microtome.errors import Degenerate
 from microtome.evidence import Estimate, Finding, Null, Provenance, benjamini_hochberg
 from microtome.method import Paper, method
 from microtome.rng import rng
+from microtome.search.marked import FEWEST, document_weights, frequent, properties_of
 from microtome.search.scores import columns, signed_auroc, unit_names, weighted_auroc
 from microtome.subject.recording.halves import halves
-
-#: A property needs this many positive and negative rows in each half to be searched.
-FEWEST = 5
 
 
 @method(
@@ -98,11 +96,11 @@ def selective_units(
     Radford, Jozefowicz, Sutskever (2017). Learning to Generate Reviews and Discovering Sentiment.
     https://arxiv.org/abs/1704.01444
     """
-    names = _properties(recording, properties)
+    names = properties_of(recording, properties)
     chosen, groups = halves(recording, share, seed)
     judged = ~chosen
     labels = np.stack([recording.labels(name) for name in names], axis=1)
-    enough = _enough(labels[chosen]) & _enough(labels[judged])
+    enough = frequent(labels[chosen]) & frequent(labels[judged])
     if not enough.any():
         raise Degenerate(f"none of {len(names)} properties has {FEWEST} rows with and without it in both halves.")
     names, labels = [n for n, e in zip(names, enough) if e], labels[:, enough]
@@ -113,7 +111,7 @@ def selective_units(
     values = columns(recording, np.flatnonzero(judged))[:, needed]
     rows, truth, held = [], labels[judged], groups[judged]
     shifts = rng(seed, "shift").integers(1, len(truth), size=draws)
-    weights = _document_weights(held, draws, seed)
+    weights = document_weights(held, draws, seed)
     null_best = np.zeros((draws, len(names)))
     others = signed_auroc(values, truth)
     for p, name in enumerate(names):
@@ -159,27 +157,4 @@ def _finding(recording: Any, rows: list[dict], null_best: np.ndarray, alpha: flo
         table=table,
         provenance=Provenance(subject=str(known.get("subject", "")), data=str(known.get("data", "")), seed=seed),
         alpha=alpha,
-    )
-
-
-def _properties(recording: Any, asked: Sequence[str] | None) -> list[str]:
-    known = list(recording.properties)
-    if not known:
-        raise UsageError("the recording has no labels; record Stimuli with spans or masks, or recording.add_labels({...}).")
-    for name in asked or ():
-        if name not in known:
-            raise UsageError(f"the recording has no property '{name}'; it has {known[:20]}.{nearest(name, known)}")
-    return list(asked) if asked else known
-
-
-def _enough(labels: np.ndarray) -> np.ndarray:
-    positives = labels.sum(axis=0)
-    return (positives >= FEWEST) & (len(labels) - positives >= FEWEST)
-
-
-def _document_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Bootstrap weights [draws, rows]: documents drawn with replacement."""
-    codes = np.unique(groups, return_inverse=True)[1]
-    count = int(codes.max()) + 1
-    drawn = rng(seed, "bootstrap").multinomial(count, np.full(count, 1 / count), size=draws)
-    return drawn[:, codes].astype(np.float64)
+    )  # fmt: skip

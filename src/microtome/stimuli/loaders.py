@@ -153,6 +153,8 @@ def greater_than(path: str | os.PathLike) -> Task:
 def images(path: str | os.PathLike) -> Stimuli:
     """Images from a .npz file with `images` [n, y, x] or [n, y, x, channel], `labels` [n] and, if named, `classes`.
 
+    `masks` [n, y, x] say where in each image the evidence for its label lies; they become the mask "signal".
+
     Returns
     -------
     Stimuli
@@ -181,7 +183,8 @@ def images(path: str | os.PathLike) -> Stimuli:
         if "classes" in arrays:
             table["class"] = [str(arrays["classes"][i]) for i in arrays["labels"]]
     inputs = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32) / scale)
-    return Stimuli(inputs, table, kind="image", name=Path(path).stem)
+    masks = {"signal": torch.from_numpy(arrays["masks"].astype(bool))} if "masks" in arrays else {}
+    return Stimuli(inputs, table, masks=masks, kind="image", name=Path(path).stem)
 
 
 def _paragraphs(text: str) -> "pd.DataFrame":

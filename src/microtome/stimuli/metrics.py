@@ -9,9 +9,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from microtome.errors import UsageError
+
 
 def _at(logits: Tensor, tokens: Tensor) -> Tensor:
-    return logits.gather(-1, tokens.to(logits.device).long()[:, None])[:, 0]
+    tokens = tokens.to(logits.device).long()
+    outside = ((tokens < 0) | (tokens >= logits.shape[-1])).nonzero().flatten()[:1].tolist()
+    if outside:
+        raise UsageError(
+            f"the answer {int(tokens[outside[0]])} of example {outside[0]} is out of range: the subject has {logits.shape[-1]} "
+            f"outputs, 0 to {logits.shape[-1] - 1}."
+        )
+    return logits.gather(-1, tokens[:, None])[:, 0]
 
 
 def logit_difference(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
@@ -47,8 +56,9 @@ def log_odds(logits: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
     >>> log_odds(torch.tensor([[1.0, 3.0]]), torch.tensor([1]), torch.tensor([0]))
     tensor([2.])
     """
+    own = _at(logits, answers)
     others = logits.scatter(-1, answers.to(logits.device).long()[:, None], -torch.inf)
-    return _at(logits, answers) - others.logsumexp(-1)
+    return own - others.logsumexp(-1)
 
 
 def kl(logits: Tensor, reference: Tensor) -> Tensor:

@@ -68,6 +68,31 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """A histogram: counts between edges (one more than there are counts); `notes` says what was counted."""
+
+    kind: ClassVar[str] = "columns"
+    title: str
+    edges: list[float]
+    counts: list[float]
+    x_name: str = ""
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Points:
+    """A map: points of a plane, each with a label to point at and the group that gives its colour; `notes` for the reader."""
+
+    kind: ClassVar[str] = "points"
+    title: str
+    x: list[float]
+    y: list[float]
+    labels: list[str]
+    groups: list[str]
+    notes: str = ""
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Lines of tokens shaded by a number in [-1, 1]; `captions` stand before the lines."""
 
@@ -93,7 +118,8 @@ class Images:
 class Units:
     """Cards of units: name, what it does in words, how sure, and the token lines (or images) that show it.
 
-    Each card: {"name", "text", "score", "null", "verdict", "tokens": [[...]], "values": [[...]], "logits": [[token, x]]}.
+    Each card: {"name", "text", "score", "null", "verdict", "tokens": [[...]], "values": [[...]], "logits": [[token, x]],
+    "neighbours": [[name, cosine]], "density": {"edges": [...], "counts": [...]}, "images": [...]}; all but the name optional.
     """
 
     kind: ClassVar[str] = "units"
@@ -111,8 +137,9 @@ class Graph:
     notes: str = ""
 
 
-Block = Text | Table | Bars | Heatmap | Lines | Tokens | Images | Units | Graph
-BLOCKS: dict[str, Any] = {b.kind: b for b in (Text, Table, Bars, Heatmap, Lines, Tokens, Images, Units, Graph)}
+Block = Text | Table | Bars | Heatmap | Lines | Columns | Points | Tokens | Images | Units | Graph
+_KINDS = (Text, Table, Bars, Heatmap, Lines, Columns, Points, Tokens, Images, Units, Graph)
+BLOCKS: dict[str, Any] = {b.kind: b for b in _KINDS}
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ from microtome.trace.patch_free_circuits import attention_score, patch_free_circ
 from microtome.trace.path_intervention import path_intervention
 from microtome.trace.path_patching import path_patching
 from microtome.trace.population_test import population_test
+from microtome.trace.rank_agreement import rank_agreement
 from microtome.trace.reversible_alignment import reversible_alignment
 from microtome.trace.span_patching import span_patching
 from microtome.trace.sparse_feature_circuits import shift, sparse_feature_circuits
@@ -124,6 +125,7 @@ __all__ = [
     "path_intervention",
     "path_patching",
     "population_test",
+    "rank_agreement",
     "read_mib",
     "read_neuronpedia",
     "reversible_alignment",

@@ -11,8 +11,9 @@ from microtome.stimuli.metrics import kl
 from microtome.subject.fingerprint import current_fingerprint
 from microtome.subject.run import one_row
 from microtome.trace.graph import ScoredGraph
-from microtome.trace.masked import masked_metric, reference_values
+from microtome.trace.masked import masked_metric
 from microtome.trace.measured import bound_pairs, measured, require_effect
+from microtome.trace.reference import reference_values
 from microtome.trace.wires import Wires, wires
 
 

@@ -13,8 +13,9 @@ from microtome.rng import derive, torch_rng
 from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.acdc import Divergence
 from microtome.trace.graph import ScoredGraph
-from microtome.trace.masked import masked_metric, reference_values
+from microtome.trace.masked import masked_metric
 from microtome.trace.measured import bound_pairs, measured, require_effect
+from microtome.trace.reference import reference_values
 from microtome.trace.wires import wires
 
 #: The hard concrete distribution of Louizos et al.: stretched to [LOW, HIGH], at temperature HEAT.
@@ -107,16 +108,16 @@ def edge_masks(
     _, corrupt = measured(subject, bound.corrupt, bound.metric)
     require_effect(float((clean - corrupt).mean()), "edge masks", bound.metric.name, task.name)
     judge, reference = Divergence(bound.metric, run.logits), reference_values(subject, bound, graph, "corrupt")
-    allowed = graph.allowed.to(reference[0].device)
+    allowed = graph.allowed.to(reference.streams[0].device)
     noise, order = torch_rng(seed, "gates"), torch_rng(seed, "batches")
-    place = torch.full(allowed.shape, 2.0, requires_grad=True, device=reference[0].device)
+    place = torch.full(allowed.shape, 2.0, requires_grad=True, device=reference.streams[0].device)
     optimiser = torch.optim.Adam([place], lr=rate)
     for _ in range(steps):
         rows = torch.randperm(len(bound), generator=order)[:batch]
         u = torch.rand(allowed.shape, generator=noise).clamp(1e-4, 1 - 1e-4).to(place)
         gate = torch.sigmoid((torch.log(u / (1 - u)) + place) / HEAT) * (HIGH - LOW) + LOW
         masks = torch.where(allowed, gate.clamp(0, 1), 1.0)[None]
-        given = [r[rows.to(r.device)] for r in reference]
+        given = reference.rows(rows)
         far = masked_metric(subject, bound.inputs[rows], judge.rows(rows), graph, given, masks).mean()
         loss = far + price * _open(place)[allowed].mean()
         optimiser.zero_grad(set_to_none=True)

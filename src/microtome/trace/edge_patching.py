@@ -12,8 +12,9 @@ from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.edges import Edge
 from microtome.trace.effects import Effects
 from microtome.trace.graph import ScoredGraph
-from microtome.trace.masked import masked_metric, reference_values
+from microtome.trace.masked import masked_metric
 from microtome.trace.measured import bound_pairs, measured
+from microtome.trace.reference import reference_values
 from microtome.trace.wires import wires
 
 

@@ -14,8 +14,9 @@ from microtome.subject.fingerprint import current_fingerprint
 from microtome.trace.curves import Curve
 from microtome.trace.graph import ScoredGraph
 from microtome.trace.knockout import ABLATIONS
-from microtome.trace.masked import masked_metric, reference_values
+from microtome.trace.masked import masked_metric
 from microtome.trace.measured import bound_pairs, measured
+from microtome.trace.reference import reference_values
 from microtome.trace.selection import keep_strongest, pruned
 from microtome.trace.wires import wires
 

@@ -38,17 +38,18 @@ def feature_switch(
     task: Any,
     basis: "Basis",
     *,
-    latents: Sequence[int],
-    values: "float | Sequence[float]",
+    latents: Sequence[int | Sequence[int]],
+    values: float | Sequence[float | Sequence[float]],
     positions: Any = None,
     draws: int = 19,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Finding:
-    """Set one latent of each example and count how often the answer becomes that of the edited input.
+    """Set one latent (or a few) of each example and count how often the answer becomes that of the edited input.
 
     On the corrupt inputs, ``z[latent_i] <- value_i`` at the chosen positions, what the basis does not explain kept; success =
-    the answer is that of the clean input. A large value activates a feature, 0 suppresses it.
+    the answer is that of the clean input. A large value activates a feature, 0 suppresses it. Where a fact is coded by
+    several latents together, all of them are set at once.
 
     Parameters
     ----------
@@ -57,14 +58,14 @@ def feature_switch(
         Corrupt: inputs to act on. Clean: the same inputs edited, e.g. with one more connection; `answers` is their answer.
     basis : Basis
         E.g. a sparse autoencoder at a site.
-    latents : sequence of int [n]
-        The latent of each example.
-    values : float or sequence of float [n]
-        What it is set to: its typical value when on, or 0.
+    latents : sequence of int [n], or of sequences of int
+        The latent of each example, or its latents.
+    values : float, or sequence of float [n] or of sequences
+        What they are set to: the typical value when on, or 0.
     positions : position, optional
         Where: None = everywhere, an int, or a tensor [n] (one token of each example).
     draws : int, default 19
-        Random latents: each draw gives all examples of one latent another one.
+        Random latents: each draw gives all examples of one latent another one, as many where there are several.
     alpha : float, default 0.05
     seed : int, default 0
 
@@ -72,8 +73,8 @@ def feature_switch(
     -------
     Finding
         Estimate: success rate with its interval over groups. Null: success rates of random latents set to the same values.
-        Controls: rate without a switch, and of the edited input itself (the upper bound). Table, one row per latent: n,
-        success, effect = success less that of random latents, low, high.
+        Controls: rate without a switch, and of the edited input itself (the upper bound). Table, one row per latent
+        (several: "3+17"): n, success, effect = success less that of random latents, low, high.
 
     Raises
     ------
@@ -108,17 +109,18 @@ def feature_switch(
         raise UsageError(f"draws must be at least 1, got {draws}.")
     bound = as_accuracy(bound_pairs(subject, task))
     n = len(bound)
-    units, levels, where = _of_examples(latents, values, positions, n, basis.dim)
+    switches, where = _of_examples(latents, values, positions, n, basis.dim)
     check_edits(subject, [Edit(basis.site, "set", 0.0, None, None, [0], basis)])
-    kinds, codes = np.unique(np.stack([units, levels], axis=1), axis=0, return_inverse=True)
-    codes, stream = codes.ravel(), rng(seed, "feature switch")
-    others = _others(stream, basis.dim, units, (draws, len(kinds)))
+    kinds = sorted(set(switches))
+    codes, stream = np.array([kinds.index(s) for s in switches]), rng(seed, "feature switch")
+    taken = {unit for units, _ in kinds for unit in units}
     hits = np.empty((1 + draws, n))
-    for i, (unit, level) in enumerate(kinds):
+    for i, (units, levels) in enumerate(kinds):
         rows = np.flatnonzero(codes == i)
         part = as_accuracy(subject.bind(task[rows]))
         at = where[torch.from_numpy(rows)] if isinstance(where, torch.Tensor) else where
-        sets = [[Edit(basis.site, "set", float(level), at, None, [int(u)], basis)] for u in (unit, *others[:, i])]
+        drawn = (_others(stream, basis.dim, taken, len(units)) for _ in range(draws))
+        sets = [[_switch(basis, chosen, levels, at)] for chosen in (units, *drawn)]
         hits[:, rows] = subject.sweep(part.corrupt, sets, part.metric).values.double().numpy()
     before, edited = (measured(subject, x, bound.metric)[1] for x in (bound.corrupt, bound.inputs))
     rate, groups = float(hits[0].mean()), np.asarray(bound.groups)
@@ -129,41 +131,60 @@ def feature_switch(
         nulls=(Null("random latents set to the same values", hits[1:].mean(1), rate, "greater"),),
         controls={"without a switch": float(before.mean()), "edited input": float(edited.mean()),
                   "random latents": float(hits[1:].mean())},
-        table=_table(units, hits, groups, seed), alpha=alpha,
+        table=_table([s[0] for s in switches], hits, groups, seed), alpha=alpha,
         provenance=Provenance(subject=subject.fingerprint(), data=task.fingerprint(), seed=seed, forwards=3.0 + draws),
     )  # fmt: skip
 
 
-def _of_examples(latents: Any, values: Any, positions: Any, n: int, dim: int) -> tuple[np.ndarray, np.ndarray, Any]:
-    units = np.asarray(latents)
-    if units.shape != (n,):
-        raise ShapeError(f"latents must name one latent for each of {n} examples, got shape {list(units.shape)}.")
-    if units.dtype.kind not in "iu" or units.min() < 0 or units.max() >= dim:
-        raise UsageError(f"latents must be numbers of latents, 0..{dim - 1}, got {units[:5].tolist()}.")
-    levels = np.asarray(values, dtype=float)
-    if levels.shape not in ((), (n,)) or not np.isfinite(levels).all():
-        raise ShapeError(f"values must be one finite number, or one for each of {n} examples; got shape {list(levels.shape)}.")
+#: The latents of an example and what they are set to.
+Switch = tuple[tuple[int, ...], tuple[float, ...]]
+
+
+def _of_examples(latents: Any, values: Any, positions: Any, n: int, dim: int) -> tuple[list[Switch], Any]:
+    """One switch per example."""
+    if len(latents) != n:
+        raise ShapeError(f"latents must name one latent, or some, for each of {n} examples, got {len(latents)}.")
+    each = [np.atleast_1d(np.asarray(one)) for one in latents]
+    for units in each:
+        whole = units.ndim == 1 and units.dtype.kind in "iu" and len(set(units.tolist())) == len(units) > 0
+        if not whole or units.min() < 0 or units.max() >= dim:
+            raise UsageError(f"latents must be different numbers of latents, 0..{dim - 1}, got {units.tolist()[:5]}.")
+    given = [values] * n if isinstance(values, (int, float, np.number)) else list(values)
+    if len(given) != n:
+        raise ShapeError(f"values must be one number, or one (or some) for each of {n} examples; got {len(given)}.")
+    levels = [np.asarray(one, dtype=float) for one in given]
+    if any(v.shape not in ((), u.shape) or not np.isfinite(v).all() for u, v in zip(each, levels, strict=True)):
+        raise ShapeError("values must be finite: for each example one number, or as many as it has latents.")
     if isinstance(positions, torch.Tensor) and len(positions) != n:
         raise ShapeError(f"positions must be given for each of {n} examples, got {len(positions)}.")
-    return units, np.broadcast_to(levels, n).copy(), positions
+    pairs = zip(each, levels, strict=True)
+    return [(tuple(u.tolist()), tuple(np.broadcast_to(v, u.shape).tolist())) for u, v in pairs], positions
 
 
-def _others(stream: np.random.Generator, dim: int, taken: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Latents that are none of those switched, where there are such."""
-    free = np.setdiff1d(np.arange(dim), taken)
-    return stream.choice(free if len(free) else np.arange(dim), shape)
+def _switch(basis: "Basis", units: Sequence[int], levels: Sequence[float], where: Any) -> Edit:
+    """Latents set to their values, others as they are."""
+    target = torch.zeros(basis.dim)
+    target[list(units)] = torch.tensor(levels)
+    return Edit(basis.site, "coordinates", target, where, None, list(units), basis)
 
 
-def _table(units: np.ndarray, hits: np.ndarray, groups: np.ndarray, seed: int) -> Any:
+def _others(stream: np.random.Generator, dim: int, taken: set[int], count: int) -> list[int]:
+    """So many latents that are none of those switched, where there are such."""
+    free = np.setdiff1d(np.arange(dim), list(taken))
+    return stream.choice(free if len(free) >= count else np.arange(dim), count, replace=False).tolist()
+
+
+def _table(units: list[tuple[int, ...]], hits: np.ndarray, groups: np.ndarray, seed: int) -> Any:
     import pandas as pd
 
-    rows = []
-    for unit in np.unique(units):
-        mine = units == unit
+    rows, alone = [], max(map(len, units)) == 1
+    for kind in sorted(set(units)):
+        mine = np.array([u == kind for u in units])
+        name = kind[0] if alone else "+".join(map(str, kind))
         success, random = float(hits[0, mine].mean()), float(hits[1:, mine].mean())
-        spread = resampled_means(hits[:1, mine], groups[mine], 499, seed, "feature switch", str(unit))[:, 0]
+        spread = resampled_means(hits[:1, mine], groups[mine], 499, seed, "feature switch", str(name))[:, 0]
         low, high = np.percentile(spread, [2.5, 97.5])
-        rows.append({"latent": int(unit), "n": int(mine.sum()), "success": success, "random": random,
+        rows.append({"latent": name, "n": int(mine.sum()), "success": success, "random": random,
                      "effect": success - random, "low": min(float(low), success),
                      "high": max(float(high), success)})  # fmt: skip
     return pd.DataFrame(rows)

@@ -115,6 +115,11 @@ class ScoredGraph:
         return [self.edges[i] for i in np.argsort(-values, kind="stable")[:k]]
 
     @property
+    def signed(self) -> bool:
+        """Whether scores have the sign of effects."""
+        return self.sign == SIGN
+
+    @property
     def sent(self) -> np.ndarray:
         """Scores of the senders: the sum over the edges that leave each."""
         return self.scores.sum(axis=1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from microtome.errors import SiteError, UsageError
+from microtome.subject.replay import main_trunk
 from microtome.subject.unit import Unit
 from microtome.trace.frozen import Frozen, flat
 from microtome.trace.rows import Seeds
@@ -58,6 +59,9 @@ def block_of(net: Frozen, site: str) -> int:
 def logit_targets(subject: Any, net: Frozen, target: Any) -> Explained:
     """Directions of the logits at the last position.
 
+    A soft cap ``y = c tanh(x / c)`` is held as norms are: ``y_i = s_i x_i`` with the scale ``s_i = y_i / x_i`` of this prompt.
+    So probabilities and values are those of the capped logits, and what arrives sums to them without a constant.
+
     Raises
     ------
     SiteError
@@ -69,7 +73,8 @@ def logit_targets(subject: Any, net: Frozen, target: Any) -> Explained:
     if name is None:
         raise SiteError(f"{subject.name} gives no logits; explain a unit of a basis: target=basis.unit(3).")
     logits = net.readers[name].detach()[0, 0].float()
-    vocab, p = len(logits), logits.softmax(-1)
+    scale = _held_cap(subject, logits)
+    vocab, p = len(logits), (scale * logits).softmax(-1)
     if target is None:
         order = p.argsort(descending=True, stable=True)[:MOST]
         count = int((p[order].cumsum(0) < COVERED).sum()) + 1
@@ -87,6 +92,7 @@ def logit_targets(subject: Any, net: Frozen, target: Any) -> Explained:
         else:
             row[ids[1]] = -1.0
         row[ids[0]] += 1.0
+    vectors *= scale
     share = torch.tensor([float(p[ids[0]]) if target is None else 1.0 for ids in wanted])
     words = [" - ".join(_word(subject, i) for i in ids) for ids in wanted]
     n, last = len(wanted), torch.zeros(len(wanted), dtype=torch.long)
@@ -95,6 +101,13 @@ def logit_targets(subject: Any, net: Frozen, target: Any) -> Explained:
         [Seeds(name, last, vectors)], vectors @ logits, torch.zeros(n), after, share,
         torch.tensor([ids[0] for ids in wanted]), last + net.length - 1, after, words,
     )  # fmt: skip
+
+
+def _held_cap(subject: Any, logits: Tensor) -> Tensor:
+    """What a soft cap multiplies each of these logits by; 1 where there is none."""
+    trunk = main_trunk(subject)
+    cap = None if trunk is None or not trunk.stack.cap else getattr(subject.module.config, trunk.stack.cap, None)
+    return torch.ones_like(logits) if not cap else torch.where(logits == 0, 1.0, cap * (logits / cap).tanh() / logits)
 
 
 def unit_target(net: Frozen, unit: Unit, position: int) -> Explained:

@@ -11,10 +11,11 @@ from microtome.attribute.judge.measures import MEASURES, Case, Measure
 from microtome.attribute.judge.randomisation import Randomisation, mprt, mprt_independent, random_logit
 from microtome.attribute.judge.retraining import Retrained, diffroar, roar
 from microtome.attribute.judge.robustness import local_lipschitz, max_sensitivity
+from microtome.attribute.judge.roles import role_masks
 
 __all__ = [
     "MEASURES", "Answers", "Case", "Curves", "Evaluation", "Measure", "Randomisation", "Retrained", "axiom_card",
     "counterexample", "decides", "diffroar", "entropy", "evaluate", "gini", "infidelity", "local_lipschitz", "local_trend",
     "max_sensitivity", "mprt", "mprt_independent", "perturbation_curves", "pointing_game", "random_logit", "random_map",
-    "recourse", "relevance_mass", "relevance_rank", "reliance", "roar",
+    "recourse", "relevance_mass", "relevance_rank", "reliance", "roar", "role_masks",
 ]  # fmt: skip

@@ -91,14 +91,15 @@ class Evaluation:
     def finding(self, *, alpha: float = 0.05) -> Finding:
         """Do the methods say more than a random map? Supported when one of them beats it under one of the measures.
 
-        The null flips signs of whole groups; the statistic is the largest gain over the random map in standard deviations.
+        The null flips signs of whole groups; the statistic is the largest mean gain over the random map, as a share of the
+        gain's root mean square over groups (1: the same gain in every group).
         """
         gains, names = [], []
         for measure in self.measures:
             sign = 1.0 if measure.better == "higher" else -1.0
             for name in self.methods[:-1]:
                 gain = sign * (self.scores[name, measure.name] - self.scores[RANDOM, measure.name])
-                gains.append(gain / max(float(gain.std()), 1e-12 * max(1.0, float(np.abs(gain).max()))))
+                gains.append(gain / max(float(np.sqrt((gain**2).mean())), 1e-300))
                 names.append(f"{name}, {measure.name}")
         family = sign_flip_family(np.stack(gains, axis=1), alternative="greater", seed=self.seed)
         best = int(family.observed.argmax())

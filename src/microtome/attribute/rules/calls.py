@@ -110,6 +110,9 @@ def call_of(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any], p
         return None
     name, _ = name_of(function)
     tensors = [args[s] if isinstance(s, int) else kwargs[s] for s in slots]
+    # A tensor that is overwritten in place comes to hold its own node, and that would hold the tensor: never freed.
+    args = tuple(a.detach() if _carries(a) else a for a in args)
+    kwargs = {k: a.detach() if _carries(a) else a for k, a in kwargs.items()}
 
     def plain(*values: Tensor) -> Tensor:
         given, named = list(args), dict(kwargs)

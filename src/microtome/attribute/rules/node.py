@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from microtome.attribute.rules.calls import Call
-from microtome.attribute.rules.rule import TINY, Form, Rule, stabilised
+from microtome.attribute.rules.rule import TINY, Form, Plain, Rule, stabilised
 from microtome.errors import UsageError
 
 
@@ -103,6 +103,8 @@ def hang(
     call: Call, rule: Rule, inputs: list[Tensor], ledger: Ledger, form: Form, *, value: Tensor | None = None
 ) -> Tensor | None:
     """The value of the call with the rule behind it; None where the value is no single tensor of real numbers."""
+    if isinstance(rule, Plain):
+        ledger.unruled.add(str(call))
     if value is None:
         with torch.no_grad():
             value = call.plain(*inputs)

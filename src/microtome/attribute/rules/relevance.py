@@ -11,8 +11,8 @@ from microtome.attribute.rules.composites import composite_of
 from microtome.attribute.rules.mode import applied
 from microtome.attribute.rules.node import Ledger, start
 from microtome.attribute.rules.rule import Composite, Form
+from microtome.attribute.slopes import gradients
 from microtome.subject.edit import Edit
-from microtome.subject.gradients import gradients
 from microtome.subject.inputs import Inputs
 
 
@@ -33,6 +33,8 @@ class Relevance:
     lost : dict of str to Tensor[n]
         "module:function" -> relevance that went in at its output and did not come out at its inputs.
     form : {"relevance", "gradient"}
+    unruled : tuple of str
+        Calls without a rule, which shared in proportion to contributions; what they cost stands in `lost`.
     """
 
     output: Tensor
@@ -41,6 +43,7 @@ class Relevance:
     values: dict[str, Tensor]
     lost: dict[str, Tensor]
     form: Form
+    unruled: tuple[str, ...] = ()
 
     def at(self, site: str) -> Tensor:
         """Relevance of every cell of a site."""
@@ -90,4 +93,4 @@ def relevance(
         ledger.examples = len(inputs)
         output, signal, values = gradients(subject, inputs, sites, _Started(metric, ledger, chosen.form), edits)
     began = ledger.start if ledger.start is not None else torch.zeros(len(inputs), dtype=torch.float64)
-    return Relevance(output, began, signal, values, dict(ledger.lost), chosen.form)
+    return Relevance(output, began, signal, values, dict(ledger.lost), chosen.form, tuple(sorted(ledger.unruled)))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 
 from microtome.organisms.language.evaluate import evaluate, score
 from microtome.organisms.language.network import SPECIAL, build_network, build_tokenizer
+from microtome.organisms.optimisers import Optimisers, adamw, muon
 from microtome.rng import derive, rng
 from microtome.stimuli.language import BEHAVIOURS, vocabulary
 from microtome.stimuli.language.behaviour import Prompt
@@ -30,35 +32,6 @@ LENGTH, ROWS = 64, 24  # documents are packed into rows of this length, this man
 CHECK = 200  # steps between checks
 MASTERED = 0.95
 OTHER = 0.1  # weight of the words that cannot be told
-
-
-Optimisers = list[tuple[torch.optim.Optimizer, float]]
-
-
-def adamw(network: torch.nn.Module) -> Optimisers:
-    """One for everything, with weight decay on the matrices of the blocks; each optimiser has the factor on its rate."""
-    matrices, rest = _parameters(network)
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
-    return [(torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True), 1.0)]
-
-
-def muon(network: torch.nn.Module) -> Optimisers:
-    """Muon for the matrices of the blocks, AdamW for the rest.
-
-    Where a behaviour needs heads in several blocks, each of no use without the others, AdamW waits on a plateau; Muon moves
-    along all directions of a matrix alike and leaves it in a few hundred steps.
-    """
-    matrices, rest = _parameters(network)
-    return [
-        (torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), 4.0),
-        (torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True), 1.0),
-    ]
-
-
-def _parameters(network: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Matrices of the blocks, and all others."""
-    named = [(p, "layers" in name and p.ndim == 2) for name, p in network.named_parameters()]
-    return [p for p, matrix in named if matrix], [p for p, matrix in named if not matrix]
 
 
 @dataclass(frozen=True)
@@ -76,6 +49,8 @@ class Stage:
     """Factors on the corpus weights."""
     words: Mapping[str, int] = field(default_factory=dict)
     """Behaviours that are shown with so many words of each class only."""
+    shortest: Mapping[str, int] = field(default_factory=dict)
+    """Behaviours whose documents of fewer words are left out."""
     until: str = ""
     """A behaviour: once it is mastered at a check, the stage ends."""
     optimisers: Callable[[torch.nn.Module], Optimisers] = adamw
@@ -83,28 +58,27 @@ class Stage:
 
 IN_CONTEXT = ("ioi", "induction", "coloured_objects", "entity_binding", "code", "pronoun")
 BINDING = ("coloured_objects", "entity_binding", "code")
-EASIER = {name: 0.3 for name in BEHAVIOURS if name not in IN_CONTEXT}
-ALONE = {name: 0.0 for name in BEHAVIOURS if name not in ("pronoun", "gender")}
-LASTING = {**EASIER, "pronoun": 3.0}
+#: Shortest documents with three things and what belongs to them.
+THREE_PAIRS = {"code": 26, "coloured_objects": 29, "entity_binding": 39}
+
+
+def only(*names: str) -> dict[str, float]:
+    """Factors that leave all other behaviours out."""
+    return {name: 0.0 for name in BEHAVIOURS if name not in names}
+
+
 STAGES = (
     # The pronoun needs three heads in a row and gives one bit: it forms with few words and nothing beside it, then spreads to
     # more; not for longer than it takes, because words that are not shown grow alike.
-    Stage("few words", 800, final=2e-3, boost={**ALONE, "pronoun": 2.0, "gender": 0.5}, words={"pronoun": 3}, until="pronoun",
-          optimisers=muon),
-    # heads that match and copy form slowly, and not at all once the weights have grown on the easier behaviours
-    Stage("copying", 1500, final=2e-3, warmup=200, boost={**LASTING, "induction": 2.0}, words={"pronoun": 4}),
-    Stage("forming", 1200, peak=1.5e-3, final=1.2e-3, boost={**dict.fromkeys(IN_CONTEXT, 1.5), "pronoun": 3.0},
-          words={"pronoun": 6}),
-    Stage("binding", 1500, peak=1.5e-3, final=1e-3, boost={**LASTING, "truth": 0.8, **dict.fromkeys(BINDING, 2.0)},
-          words={"pronoun": 10}),
-    Stage("values", 900, peak=1.3e-3, final=1e-3, boost={**LASTING, "code": 2.0, "coloured_objects": 2.0}),
-    Stage("names", 900, peak=1.5e-3, final=1.5e-3, boost={**LASTING, "code": 4.0, "coloured_objects": 4.0}),
-    # boxes with few words, once the heads of the other bindings are there
-    Stage("few boxes", 400, peak=1.5e-3, final=1.5e-3, boost={**LASTING, "entity_binding": 4.0}, words={"entity_binding": 4},
-          until="entity_binding", optimisers=muon),
-    Stage("more boxes", 400, peak=1.5e-3, final=1e-3, boost={**LASTING, "entity_binding": 4.0}, words={"entity_binding": 8},
-          optimisers=muon),
-    Stage("all", 4000, peak=1.2e-3),
+    Stage("few words", 800, final=2e-3, boost={**only("pronoun", "gender"), "pronoun": 2.0, "gender": 0.5},
+          words={"pronoun": 3}, until="pronoun", optimisers=muon),
+    # What is bound in the context is learned before anything that is stored: later no heads are free for it. Two pairs only are
+    # answered by exclusion, which never becomes a lookup; at larger rates nothing forms.
+    Stage("in context", 2000, peak=6e-4, final=6e-4, boost={**only(*IN_CONTEXT, "gender"), "gender": 0.3}, shortest=THREE_PAIRS,
+          words={"pronoun": 3, "coloured_objects": 6, "entity_binding": 6}, optimisers=muon),
+    Stage("more words", 600, peak=6e-4, final=6e-4, boost={**only(*IN_CONTEXT, "gender"), "gender": 0.3}, shortest=THREE_PAIRS,
+          words={"pronoun": 8}, optimisers=muon),
+    Stage("all", 3600, peak=8e-4, boost={**dict.fromkeys(BINDING, 2.0), "pronoun": 2.0}, shortest=THREE_PAIRS, optimisers=muon),
 )  # fmt: skip
 
 
@@ -114,15 +88,19 @@ def batches(
     seed: int,
     most: float = 6.0,
     few: Mapping[str, int] | None = None,
+    shortest: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """One chunk of the corpus, packed: ids, document number in the row, weight of predicting each id; all [rows, LENGTH].
 
-    `few` names behaviours that draw from so many words of each class only.
+    `few` names behaviours that draw from so many words of each class only; `shortest`, those whose shorter documents are left
+    out.
     """
     rows: list[list[tuple[list[int], np.ndarray]]] = []
     free: list[int] = []
     open_rows: list[int] = []
-    for _, document in documents(CHUNK, seed, weights, few):
+    for name, document in documents(CHUNK, seed, weights, few):
+        if len(document.words) < shortest.get(name, 0):
+            continue
         ids = [1, *(words[w] for w in document.words), 2]
         value = np.full(len(ids), OTHER, dtype=np.float32)
         value[np.array(document.answers, dtype=int) + 1] = min(1.0, most / max(1, len(document.answers)))
@@ -173,7 +151,7 @@ def run(network: Any, words: dict[str, int], stage: Stage, seed: int, save: Call
         chunk += 1
         weights = {name: factors.get(name, 1.0) * stage.boost.get(name, 1.0) for name in BEHAVIOURS}
         drawn = derive(seed, "language train", stage.name, chunk)
-        for ids, part, value in batches(words, weights, drawn, stage.most, stage.words):
+        for ids, part, value in batches(words, weights, drawn, stage.most, stage.words, stage.shortest):
             logits = network(input_ids=ids, attention_mask=own_document(part), use_cache=False).logits[:, :-1]
             loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
             loss = (loss * value[:, 1:].flatten()).sum() / value[:, 1:].sum()

@@ -9,7 +9,7 @@ from microtome.stimuli.algorithmic.flipflop import flip_flop
 from microtome.stimuli.algorithmic.hmm import HiddenMarkov, emissions, mess3
 from microtome.stimuli.algorithmic.indirect import indirect_object
 from microtome.stimuli.algorithmic.letters import repeats
-from microtome.stimuli.algorithmic.mazes import connected, lattice, maze_tokens
+from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens
 from microtome.stimuli.algorithmic.modular import modular_addition
 from microtome.stimuli.algorithmic.sparse import dictionary, mixed, sparse_features
 from microtome.stimuli.algorithmic.tables import gaussian
@@ -20,8 +20,8 @@ __all__ = [
     "bit_strings",
     "brackets",
     "conditions",
-    "connected",
     "dictionary",
+    "distances",
     "emissions",
     "flip_flop",
     "gaussian",

@@ -1,4 +1,4 @@
-"""Lattice mazes as token lists: connections in shuffled order, origin, target; which cells are connected."""
+"""Lattice mazes as token lists: every pair of neighbours in shuffled order, connected or walled off; how far cells are."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microtome.errors import UsageError
+from microtome.errors import ShapeError, UsageError
 
 
 @cache
@@ -24,55 +24,62 @@ def lattice(rows: int, columns: int) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(right + down))
 
 
-def connected(present: np.ndarray, edges: Sequence[tuple[int, int]], cells: int) -> np.ndarray:
-    """Which cells can be reached from which [n, cells, cells], given present [n, edges].
+def distances(present: np.ndarray, edges: Sequence[tuple[int, int]], cells: int) -> np.ndarray:
+    """Steps from each cell to each other [n, cells, cells], infinite where there is no way, given present [n, edges].
 
-    >>> connected(np.array([[True, False, False, True]]), lattice(2, 2), 4)[0].astype(int).tolist()
-    [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    >>> distances(np.array([[True, False, True, False]]), lattice(2, 2), 4)[0, 0].tolist()
+    [0.0, 1.0, inf, 2.0]
     """
-    reach = np.tile(np.eye(cells, dtype=bool), (len(present), 1, 1))
+    far = np.where(np.eye(cells, dtype=bool), 0.0, np.full((len(present), 1, 1), np.inf))
     for k, (a, b) in enumerate(edges):
-        reach[:, a, b] |= present[:, k]
-        reach[:, b, a] |= present[:, k]
-    for _ in range(max(1, int(np.ceil(np.log2(cells))))):
-        reach = (reach.astype(np.int64) @ reach.astype(np.int64)) > 0
-    return reach
+        far[present[:, k], a, b] = far[present[:, k], b, a] = 1.0
+    for way in range(cells):  # Floyd and Warshall: ways through one more cell
+        far = np.minimum(far, far[:, :, [way]] + far[:, [way], :])
+    return far
 
 
 def maze_tokens(
     present: np.ndarray, edges: Sequence[tuple[int, int]], asked: np.ndarray, slots: int, random: np.random.Generator
 ) -> Tensor:
-    """Token ids [n, 3 * slots + 3]: per slot "cell cell ;" (empty slots "- - ;"), then origin, target and "=".
+    """Token ids [n, 3 * slots + 3]: "cell cell ;" for each connection, "cell cell #" in other slots; origin, target, "=".
+
+    Which connection stands in which slot, and which cell first, is random; slots without one hold two cells drawn at random,
+    so that counting cells does not tell the maze.
 
     Parameters
     ----------
     present : bool [n, edges]
         The connections of each maze, at most `slots`.
+    edges : pairs of cells
+        As from `lattice`.
     asked : int [n, 2]
         Origin and target.
-    slots : places for connections; which connection stands in which slot, and which cell first, is random.
+    slots : int
+        Places for connections.
 
     Raises
     ------
+    ShapeError
+        When `present` or `asked` do not fit.
     UsageError
         When a maze has more connections than slots.
 
     Notes
     -----
-    Cells are 0..cells-1; "-", ";" and "=" are cells, cells + 1, cells + 2 with cells = the largest cell + 1.
+    Cells are 0..cells-1; ";", "#" and "=" are cells, cells + 1, cells + 2 with cells = the largest cell + 1.
     """
-    cells = max(max(e) for e in edges) + 1
-    most = int(present.sum(1).max())
-    if most > slots:
+    n, ends = len(present), np.asarray(edges)
+    if present.shape != (n, len(ends)) or asked.shape != (n, 2):
+        raise ShapeError(f"expected [n, {len(ends)}] connections and [n, 2] cells, got {present.shape} and {asked.shape}.")
+    if (most := int(present.sum(1).max())) > slots:
         raise UsageError(f"a maze has {most} connections, and there are {slots} slots.")
-    ids = np.full((len(present), slots, 3), cells)
-    ids[:, :, 2] = cells + 1
-    ends = np.asarray(edges)
-    for i, row in enumerate(present):
-        chosen = random.permutation(np.flatnonzero(row))
-        place = random.permutation(slots)[: len(chosen)]
-        turned = random.integers(0, 2, len(chosen))
-        ids[i, place, 0] = ends[chosen, turned]
-        ids[i, place, 1] = ends[chosen, 1 - turned]
-    question = np.concatenate([asked, np.full((len(asked), 1), cells + 2)], axis=1)
-    return torch.from_numpy(np.concatenate([ids.reshape(len(ids), -1), question], axis=1))
+    cells = int(ends.max()) + 1
+    pairs = random.random((n, slots, cells)).argsort(2)[:, :, :2]
+    marks = np.full((n, slots), cells + 1)
+    row, edge = np.nonzero(present)
+    slot = random.random((n, slots)).argsort(1)[row, (present.cumsum(1) - 1)[row, edge]]
+    turned = random.integers(0, 2, len(row))
+    pairs[row, slot] = np.stack([ends[edge, turned], ends[edge, 1 - turned]], 1)
+    marks[row, slot] = cells
+    question = np.concatenate([asked, np.full((n, 1), cells + 2)], axis=1)
+    return torch.from_numpy(np.concatenate([np.concatenate([pairs, marks[:, :, None]], 2).reshape(n, -1), question], axis=1))

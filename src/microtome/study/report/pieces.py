@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from microtome.errors import ShapeError
 from microtome.study.blocks import Images, Table
+from microtome.study.report.charts.columns import small
 from microtome.study.report.charts.png import overlaid, pixels, png
 from microtome.study.report.digits import NOT_MEASURED, aligned, cell, finite, interval, measured, number
 
@@ -127,12 +128,16 @@ def cards(block: Any) -> list[dict[str, Any]]:
 def _card(card: Mapping[str, Any]) -> dict[str, Any]:
     lines, values = card.get("tokens") or [], card.get("values") or []
     logits = [_token(str(token), x) for token, x in card.get("logits") or []]
+    near = [(str(name), number(x)) for name, x in card.get("neighbours") or []]
+    density = card.get("density")
     images = list(card["images"]) if card.get("images") is not None else []
     overlays = list(card["overlays"]) if card.get("overlays") is not None else []
     return {
         "name": card.get("name", ""), "text": card.get("text", ""), "verdict": card.get("verdict"),
         "score": _shown(card.get("score")), "null": _shown(card.get("null")),
         "interval": interval(card.get("low"), card.get("high")),
+        "scored": "score" in card or not density, "near": near, "density": small(density, str(card.get("name", ""))),
+        "ends": [number(density["edges"][i]) for i in (0, -1)] if density else ["", ""],
         "lines": token_lines(lines, values, str(card.get("name", ""))), "logits": logits,
         "pictures": pictures(Images(str(card.get("name", "")), images, overlays=overlays)),
     }  # fmt: skip

@@ -13,9 +13,11 @@ from microtome.io import escape_html
 from microtome.study.blocks import Section
 from microtome.study.report import digits
 from microtome.study.report.charts.bars import bar_rows
+from microtome.study.report.charts.columns import columns
 from microtome.study.report.charts.heatmap import grid
 from microtome.study.report.charts.histogram import histogram
 from microtome.study.report.charts.lines import plot
+from microtome.study.report.charts.points import points
 from microtome.study.report.pieces import apart, cards, cells, frame_cells, pictures, token_lines
 
 VERDICTS = {"supported": "yes", "not supported": "no", "refuted": "refuted", "undetermined": "open"}
@@ -80,9 +82,9 @@ def _environment() -> Environment:
         finalize=_safe, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.globals |= {
-        "bar_rows": bar_rows, "grid": grid, "plot": plot, "histogram": histogram, "token_lines": token_lines,
-        "cells": cells, "frame_cells": frame_cells, "pictures": pictures, "cards": cards, "badges": BADGES, "graph": _graph,
-        "weakest": _weakest,
+        "bar_rows": bar_rows, "grid": grid, "plot": plot, "columns": columns, "points": points, "histogram": histogram,
+        "token_lines": token_lines, "cells": cells, "frame_cells": frame_cells, "pictures": pictures, "cards": cards,
+        "badges": BADGES, "graph": _graph, "weakest": _weakest,
     }  # fmt: skip
     made.filters |= {
         "number": digits.number, "cell": digits.cell, "p": digits.p_value, "estimate": digits.estimate,

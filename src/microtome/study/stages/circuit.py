@@ -10,6 +10,7 @@ from microtome.study.blocks import Bars, Heatmap, Section, Table, Text
 from microtome.study.context import Context
 from microtome.study.headline import components
 from microtome.trace import Circuit, PatchingPractice, activation_patching, agreement, attribution_patching, faithfulness
+from microtome.trace.rank_agreement import agreement_note, rank_agreement
 
 SIZES, RANDOM, CHANNELS = (4, 8, 12, 16, 24), 19, 40
 
@@ -41,9 +42,7 @@ def circuit(context: Context) -> Section:
     top = exact.table.reindex(exact.table["effect"].abs().sort_values(ascending=False).index).head(12)
     blocks.append(Bars("Components with the largest exact effects", top["node"].tolist(), top["effect"].tolist(),
                        top["low"].tolist(), top["high"].tolist(), 0.0, "share of the clean-corrupt difference"))  # fmt: skip
-    agree = agreement(exact, fast)
-    blocks.append(Text(f"First-order effects (one backward pass) against exact ones: Spearman {agree['spearman']:.2f}, "
-                       f"{100 * agree['top_overlap']:.0f}% of the largest nodes in common."))  # fmt: skip
+    blocks.append(Text(_beside(subject, found, fast, exact, context.seed)))
     main = exact.finding()
     findings = [Finding(main.claim, main.estimate, (*main.nulls, *context.twin_null("patching")), main.controls, main.table,
                         main.provenance, main.alpha, main.notes)]  # fmt: skip
@@ -62,6 +61,18 @@ def circuit(context: Context) -> Section:
     else:
         lead = main.claim + "."
     return Section("circuit", "What carries it", lead, findings, blocks)
+
+
+def _beside(subject, task, fast, exact, seed: int) -> str:
+    """First-order effects beside exact ones, in a sentence or two."""
+    try:
+        beside = rank_agreement(fast, subject, task, exact=exact, seed=seed)
+    except Degenerate as error:
+        return f"First-order effects (one backward pass) were not compared with exact ones: {error}"
+    common = agreement(exact, fast)["top_overlap"]
+    return (f"First-order effects (one backward pass) beside exact ones: rank correlation {beside.value:.2f} "
+            f"[{beside.low:.2f}, {beside.high:.2f}] on {beside.n} components drawn at random, {100 * common:.0f}% of the "
+            f"largest in common. {agreement_note(beside, 'First-order scores')}").rstrip()  # fmt: skip
 
 
 def _smallest(context: Context, effects, held):

@@ -10,6 +10,7 @@ from microtome.testing.families.labelled import label_refusals, labelled_world
 from microtome.testing.families.tables import ranked, scores_of, table_of
 from microtome.testing.planted import WIDTH
 from microtome.testing.report import Failed
+from microtome.testing.worlds import own_world
 
 #: What the units of the planted factor must reach, see `truth`.
 PLANTED = 0.9
@@ -17,11 +18,15 @@ PLANTED = 0.9
 
 def tiny(method: Method, seed: int) -> World:
     """A property that is one of six factors; eight units carry it."""
+    if own := own_world(method):
+        return own.tiny(method, seed)
     return labelled_world(seed)
 
 
 def null(method: Method, seed: int) -> World:
     """Units that have nothing to do with the property."""
+    if own := own_world(method):
+        return own.null(method, seed)
     return labelled_world(seed, structured=False)
 
 
@@ -30,6 +35,8 @@ def truth(method: Method, result, world: World) -> float:
 
     A found unit counts ``2 |auroc - 1/2|`` when it is planted, and nothing when it is not.
     """
+    if own := own_world(method):
+        return own.truth(method, result, world)
     table = table_of(result)
     planted = world.truth["planted"].directions[0][units_of(table)] > 0
     if len(table) >= WIDTH:
@@ -47,4 +54,6 @@ def units_of(table) -> np.ndarray:
 
 def refusals(method: Method) -> list[Refusal]:
     """Wrong labels and seeds."""
+    if own := own_world(method):
+        return own.refusals(method)
     return label_refusals(method)

@@ -1,0 +1,210 @@
+"""Spies et al. (2024), Transformers Use Causal World Models in Maze-Solving Tasks: connections of a maze as latents.
+
+A two-layer transformer reads the connections of a maze in shuffled order ("cell cell ;", other slots "cell cell #" with any
+two cells) and names the next cell on the shortest path to a target, or that there is none. Heads of block 0 look from the
+separator at the two cells before it, and a sparse autoencoder of the stream there (one latent per separator) has a latent for
+every connection, found by small trees on some mazes and judged on others. Set to its usual value at the separators, it makes
+the network walk as if the connection were there; set to 0, as if it were walled up, which works less often, as in the paper.
+Random latents at the same values do little. Null for the latents and for attention: the same network untrained; for the
+agreement with the OV circuit: other connections' cells (an untrained network agrees as well, being linear in the cells).
+
+Limits: a lattice of 2 x 3 cells (seven connections), a fixed origin, one step of the path at a time; the paper's networks
+have six layers and write whole paths through larger mazes. At one separator alone a switch does less (`*_at_one_place`):
+the last token counts cells too, and a swap of the whole stream at that place changes about half of the answers.
+
+What did not do: four heads and reachability from a corner (variance within a connection 2.7 times that between them; a probe
+read it, no tree of latents told any); empty slots without cells (counting cells then tells the maze, and no switch at a
+separator changed anything); all walls listed (no need to look at the own cells only). Two heads, as many as cells to fetch,
+and slots that hold cells without a connection make the separator the place.
+
+https://arxiv.org/abs/2412.11867
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import microtome as mt
+from microtome.decompose import topk_sae
+from microtome.evidence import bootstrap
+from microtome.organisms.small import IGNORED, decoder, fit_tokens
+from microtome.replicate import Claim
+from microtome.rng import derive, rng
+from microtome.search import unit_trees
+from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens
+from microtome.stimuli.task import Task
+from microtome.subject.recording import Recording
+from microtome.trace import attention_signature, feature_switch
+
+CATALOG = ("trace", 101)
+SEEDS = (0, 1, 2)
+BUDGET_SECONDS = 150
+METHODS = ("microtome.trace.feature_switch", "microtome.search.unit_trees", "microtome.trace.attention_signature",
+           "microtome.stimuli.algorithmic.mazes", "microtome.organisms.small")  # fmt: skip
+EDGES, CELLS, SLOTS, STEPS, BATCH, SITE = lattice(2, 3), 6, 6, 2000, 32, "blocks.0.resid_post"
+ORIGIN, NONE, GOOD, DEPTH = 1, CELLS + 3, 0.9, 2
+NAMES, MARKS, WIDTH = [f"{a}-{b}" for a, b in EDGES], torch.arange(SLOTS) * 3 + 2, 48
+
+CLAIMS = [
+    Claim("share of held-out mazes answered correctly", "accuracy", 0.9, null="accuracy_untrained"),
+    Claim("connections that a tree of latents tells with F1 0.9 on held-out mazes", "found", 0.7, null="found_untrained"),
+    Claim("answers that follow a connection switched on", "activated", 0.6, null="activated_random"),
+    Claim("answers that follow random latents switched on", "activated_random", 0.1, "<=", null="activated"),
+    Claim("cosine of latents and OV vectors of their cells, over other pairs'", "ov_margin", 0.0, null="ov_margin_shuffled"),
+    Claim("attention from separators to the cells before them, above chance", "attention", 0.1, null="attention_untrained"),
+]  # fmt: skip
+
+
+def run(seed: int) -> dict[str, float]:
+    """Train, grow trees over the latents, switch them."""
+    module = decoder(CELLS + 4, layers=2, heads=2, width=WIDTH, context=3 * SLOTS + 3, seed=seed)
+    before, subject = mt.Subject(module, name="untrained maze walker"), mt.Subject(module, name="maze walker")
+    blank = [*read(before, seed)[2:]]
+    fit_tokens(module, partial(batch, seed), STEPS, lr=3e-3, weight_decay=0.1)
+    basis, table, *learned = read(subject, seed)
+    (on, some), (off, part) = (switched(subject, basis, table, seed, activate=a) for a in (True, False))
+    (one, _), (away, _) = (switched(subject, basis, table, seed, activate=a, alone=True) for a in (True, False))
+    gap = bootstrap(outcomes(on, off), seed=seed)
+    names = ("accuracy", "found", "ov_margin", "ov_margin_shuffled", "attention")
+    return {
+        **dict(zip(names, learned)), **{f"{name}_untrained": v for name, v in zip(names, blank)},
+        "found_single": told(table, "f1_single"), "latents_per_connection": len(table) / table["property"].nunique(),
+        "activated": some * on.estimate.value, "activated_random": on.controls["random latents"],
+        "suppressed": part * off.estimate.value, "suppressed_random": off.controls["random latents"],
+        "activated_at_one_place": some * one.estimate.value, "suppressed_at_one_place": part * away.estimate.value,
+        "edited_tokens_added": on.controls["edited input"], "edited_tokens_removed": off.controls["edited input"],
+        "activation_less_suppression": gap.value, "gap_low": float(gap.low or 0.0), "gap_high": float(gap.high or 0.0),
+    }  # fmt: skip
+
+
+def read(subject: mt.Subject, seed: int) -> tuple:
+    """A dictionary, its trees, and what is claimed without a switch."""
+    basis, table = latents(subject, seed)
+    return basis, table, accuracy(subject, seed), told(table), *consistency(subject, basis, table), looking(subject, seed)
+
+
+def mazes(stream: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Connections [n, edges], targets [n], next cells [n]; mazes with two shortest ways are left out."""
+    many = stream.integers(2, SLOTS, 2 * n)
+    present = stream.random((2 * n, len(EDGES))).argsort(1).argsort(1) < many[:, None]
+    target = (ORIGIN + stream.integers(1, CELLS, 2 * n)) % CELLS
+    answer, clear = steps(present, target)
+    return present[clear][:n], target[clear][:n], answer[clear][:n]
+
+
+def steps(present: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The next cell from the origin to each target (NONE without a way), and whether it is the only one."""
+    far = distances(present, EDGES, CELLS)
+    to = far[np.arange(len(target)), :, target]
+    nearer = (far[:, ORIGIN] == 1) & (to < to[:, [ORIGIN]])
+    return np.where(nearer.any(1), nearer.argmax(1), NONE), nearer.sum(1) <= 1
+
+
+def shown(present: np.ndarray, target: np.ndarray, stream: np.random.Generator) -> Tensor:
+    """The mazes as tokens."""
+    return maze_tokens(present, EDGES, np.stack([np.full_like(target, ORIGIN), target], 1), SLOTS, stream)
+
+
+def batch(seed: int, step: int, n: int = BATCH) -> tuple[Tensor, Tensor]:
+    """Mazes and their answers."""
+    stream = rng(seed, "mazes", step)
+    present, target, answer = mazes(stream, n)
+    ids = shown(present, target, stream)
+    asked = torch.full_like(ids, IGNORED)
+    asked[:, -1] = torch.from_numpy(answer)
+    return ids, asked
+
+
+def accuracy(subject: mt.Subject, seed: int) -> float:
+    """On 500 mazes that were not trained on."""
+    ids, asked = batch(derive(seed, "held out"), 0, 500)
+    return float((subject.run(ids).logits[:, -1].argmax(-1) == asked[:, -1]).float().mean())
+
+
+def at_marks(subject: mt.Subject, seed: int, name: str, n: int) -> Recording:
+    """The stream at every separator, labelled with the connection that ends there; a document is a maze."""
+    ids, _ = batch(derive(seed, name), 0, n)
+    x = subject.run(ids, record=[SITE], logits="none")[SITE][:, MARKS]
+    parts = ids[:, : 3 * SLOTS].reshape(-1, 3)
+    pairs, here = parts[:, :2].sort(-1).values, parts[:, 2] == CELLS
+    labels = {name: ((pairs == torch.tensor(e)).all(-1) & here).numpy() for name, e in zip(NAMES, EDGES)}
+    index = {"sample": np.repeat(np.arange(n), SLOTS), "position": np.tile(MARKS.numpy(), n)}
+    return Recording.of(x.flatten(0, 1), site=SITE, labels=labels, index=index)
+
+
+def latents(subject: mt.Subject, seed: int):
+    """A dictionary of the separators, and the trees over its latents."""
+    seen = at_marks(subject, seed, "dictionary", 1400)
+    basis = topk_sae(seen, latents=8 * WIDTH, k=1, steps=400, batch=256, lr=4e-3, seed=seed)
+    found = unit_trees(at_marks(subject, seed, "trees", 1200).encode(basis), depth=DEPTH, draws=19, seed=seed)
+    return basis, found.table
+
+
+def told(table, column: str = "f1") -> float:
+    """Share of all connections told well enough."""
+    return float((table.groupby("property")[column].first() >= GOOD).sum() / len(EDGES))
+
+
+def consistency(subject: mt.Subject, basis, table) -> tuple[float, float]:
+    """Mean cosine of each connection's latent with what the heads of block 0 write about its two cells, and of latents of
+    other connections, each less the 99th percentile of the latter (all centred over connections)."""
+    written = subject.run(torch.arange(CELLS)[:, None], record=["blocks.0.attn.out"], logits="none")["blocks.0.attn.out"][:, 0]
+    first = table.groupby("property")["index"].first()
+    known = [k for k, name in enumerate(NAMES) if name in first.index]
+    ov = torch.stack([written[a] + written[b] for a, b in (EDGES[k] for k in known)])
+    ways = basis.W_dec[[int(first[NAMES[k]]) for k in known]]
+    ov, ways = (torch.nn.functional.normalize(v - v.mean(0), dim=1) for v in (ov, ways))
+    cosine = (ways @ ov.T).detach().numpy()
+    others = cosine[~np.eye(len(known), dtype=bool)]
+    return float(np.diag(cosine).mean() - np.percentile(others, 99)), float(others.mean() - np.percentile(others, 99))
+
+
+def switched(subject: mt.Subject, basis, table, seed: int, *, activate: bool, alone: bool = False):
+    """Mazes in which one connection decides: corrupt lacks it (or has it), clean has it (or lacks it).
+
+    Latents are switched at all separators, or at that of one slot alone. Returned with the share of such mazes whose
+    connection has a latent to switch; the others count as not following.
+    """
+    stream = rng(seed, "switch", int(activate))
+    present, target, answer = mazes(stream, 4000)
+    edge, rows = stream.integers(len(EDGES), size=len(present)), np.arange(len(present))
+    edited = present.copy()
+    edited[rows, edge] ^= True
+    after, clear = steps(edited, target)
+    decides = (present[rows, edge] != activate) & (answer != after) & clear & (edited.sum(1) < SLOTS)
+    trees = dict(list(table[table["above"] | activate].groupby("property")))
+    has = np.array([name in trees for name in NAMES])[edge]
+    rows = np.flatnonzero(decides & has)[:150]
+    ids = shown(present[rows], target[rows], stream)
+    clean, pair, several = ids.clone(), torch.tensor(EDGES)[edge[rows]], torch.arange(len(ids))
+    parts = ids[:, : 3 * SLOTS].reshape(len(ids), SLOTS, 3)
+    own = (parts[:, :, :2].sort(-1).values == pair[:, None]).all(-1) & (parts[:, :, 2] == CELLS)
+    place = MARKS[(parts[:, :, 2] > CELLS if activate else own).int().argmax(1)]
+    clean[several, place] = CELLS if activate else CELLS + 1
+    if activate:
+        clean[several, place - 2], clean[several, place - 1] = pair.T
+    answers, wrong = torch.from_numpy(after[rows]), torch.from_numpy(answer[rows])
+    task = Task("one connection decides", clean, ids, answers, wrong, kind="tokens")
+    own = [trees[NAMES[e]] for e in edge[rows]]
+    values = [t["value"].tolist() for t in own] if activate else 0.0
+    where = place if alone else MARKS.expand(len(ids), -1)
+    return feature_switch(
+        subject, task, basis, latents=[t["index"].tolist() for t in own], values=values, positions=where, seed=seed
+    ), float(has[decides].mean())
+
+
+def outcomes(on, off) -> np.ndarray:
+    """Success of activation less that of suppression, latents by latents."""
+    both = on.table.set_index("latent")["success"], off.table.set_index("latent")["success"]
+    return (both[0] - both[1]).dropna().to_numpy()
+
+
+def looking(subject: mt.Subject, seed: int) -> float:
+    """How much more than by chance the best head of block 0 looks from separators at the two cells before them."""
+    ids, _ = batch(derive(seed, "looking"), 0, 64)
+    cells = torch.zeros(ids.shape[1], ids.shape[1], dtype=torch.bool)
+    cells[MARKS, MARKS - 1] = cells[MARKS, MARKS - 2] = True
+    table = attention_signature(subject, ids, cells, draws=19, seed=seed).table
+    return float(table.loc[table["layer"] == 0, "effect"].max())
