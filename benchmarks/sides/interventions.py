@@ -7,10 +7,14 @@ from harness.work import Work
 from sides import data
 
 
-def interchange(settings: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Base and source ids [pairs, length] and labels that tell two kinds of last token of the source."""
+def interchange(settings: dict, model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Base and source ids [pairs, length], and what the network answers to each: the last token is one of two, which decides."""
     base, source = (data.tokens(settings, name, settings["pairs"]) for name in (0, 1))
-    return base, source, source[:, -1] % 2 + 1
+    for ids in (base, source):
+        ids[:, -1] = 10 + ids[:, -1] % 2
+    with torch.no_grad():
+        answers = [torch.cat([model(x).logits[:, -1].argmax(-1) for x in ids.split(64)]) for ids in (base, source)]
+    return base, source, *answers
 
 
 def batches(settings: dict) -> list[torch.Tensor]:
@@ -25,9 +29,10 @@ def ours(settings: dict) -> Work:
     from microtome.stimuli import Interchanges
     from microtome.trace import das
 
-    subject = Subject(data.load(settings))
-    base, source, labels = interchange(settings)
-    pairs = Interchanges("benchmark", base, {"v": source}, labels, base[:, -1] % 2 + 1)
+    model = data.load(settings)
+    subject = Subject(model)
+    base, source, wrong, labels = interchange(settings, model)
+    pairs = Interchanges("benchmark", base, {"v": source}, labels, wrong)
     site = f"blocks.{data.BLOCKS // 2}.resid_post"
 
     def call():
@@ -46,7 +51,7 @@ def pyvene(settings: dict) -> Work:
         "layer": data.BLOCKS // 2, "component": "block_output", "low_rank_dimension": settings["k"],
         "intervention_type": pv.LowRankRotatedSpaceIntervention,
     }])  # fmt: skip
-    base, source, labels = interchange(settings)
+    base, source, _, labels = interchange(settings, model)
     last = settings["length"] - 1
 
     def call():

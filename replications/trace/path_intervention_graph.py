@@ -5,7 +5,7 @@ time gives a graph for each class. Kept alone, the graph preserves its class whi
 it; maps of its filters hardly change under noise, unlike input x gradient; a network with random weights has no graph.
 A second CNN learned that a bright corner means class 3. Connections whose loss hurts class 3 on images with the corner, and
 the true classes less than a quarter as much, are the shortcut: without ten of them, images of other classes with the corner
-are read again.
+are read again. The ten are cut one after another, and what the true classes need is measured again after every cut.
 
 Only the abstract was at hand: effect (log odds), selection (sign flips, twins, false-discovery rate) and graph are this
 package's reading of it. One hopes that repair helps images of class 3 without the corner; it does not, because what
@@ -13,14 +13,17 @@ the network never learned is not there after a cut (reported as `class_without_c
 stable as those of the graph: stability comes from maps of filters, not from the selection (`stability_of_random`).
 
 The catalogue's margin for stability, 0.1 over input x gradient, is one that the plain gradient passes too (0.19 in
-calibration); it was raised to 0.3 for that reason, after a first run with 0.1 had shown it again on seeds 0 to 2. Reported
-are seeds that nobody had looked at.
+calibration); it was raised to 0.3 for that reason, after a first run with 0.1 had shown it again on seeds 0 to 2. On seeds 3
+to 5 the ten connections were chosen one at a time and cut together: on one of them other classes without the corner lost 0.16
+(asked is 0.1 at most), because connections that are idle one by one back each other up. Cutting them one after another followed
+from that. Calibrated again on seeds 30 to 34; those reported are new.
 
 https://arxiv.org/abs/2305.08950
 """
 
 import numpy as np
 import torch
+from pandas import DataFrame
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -36,10 +39,12 @@ from microtome.trace.filter_maps import filter_maps
 from microtome.trace.path_intervention import cut
 
 CATALOG = ("trace", 19)
-SEEDS = (3, 4, 5)
+SEEDS = (6, 7, 8)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.path_intervention", "microtome.trace.filter_maps", "microtome.organisms.fit")
 CLASSES, SHORTCUT, IMAGES, CUT, STEPS, NOISE = (3, 5, 8), 3, 60, 10, 400, 0.2
+#: Connections that may be cut, images on which cuts are judged, and how much more the shortcut must lose than true classes.
+CANDIDATES, JUDGED, RATIO = 40, 200, 4
 
 CLAIMS = [
     Claim("accuracy on the class lost when only its graph is kept", "lost_with_graph", 0.05, "<=", null="lost_with_random"),
@@ -89,18 +94,39 @@ def repair(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], seed: int) -> dic
     shortcut = path_intervention(subject, of_class(cornered(seen), SHORTCUT), seed=seed).table
     own = path_intervention(subject, labelled(seen, truth), seed=seed).table
     effect, needed = shortcut["effect"].to_numpy(), own["effect"].abs().to_numpy()
-    worst, stream = np.argsort(-np.where(needed < effect / 4, effect, 0.0))[:CUT], rng(seed, "random cuts")
+    worst, stream = np.argsort(-np.where(needed < effect / RATIO, effect, 0.0))[:CANDIDATES], rng(seed, "random cuts")
+    worst = worst[needed[worst] < effect[worst] / RATIO]
     with_corner, without = (cornered(x[1][other]), y[1][other]), (x[1][other], y[1][other])
     before, plain = accuracy(subject, *with_corner), accuracy(subject, *without)
-    mended, graph = cut(subject, shortcut.iloc[worst]), cut(subject, own[own["kept"]])
+    shown = x[0][chosen][:JUDGED], y[0][chosen][:JUDGED]
+    mended, graph = cut(subject, one_by_one(subject, shortcut.iloc[worst], *shown)), cut(subject, own[own["kept"]])
     random = [cut(subject, shortcut.iloc[stream.choice(len(effect), CUT, replace=False)]) for _ in range(10)]
     alone = (x[1][~other], y[1][~other])
     return {
-        "with_corner_before": before, "repair": accuracy(mended, *with_corner) - before,
+        "candidates": len(worst), "with_corner_before": before, "repair": accuracy(mended, *with_corner) - before,
         "repair_by_random": float(np.mean([accuracy(r, *with_corner) for r in random])) - before,
         "side_effect": plain - accuracy(mended, *without), "side_effect_of_graph": plain - accuracy(graph, *without),
         "class_without_corner_before": accuracy(subject, *alone), "class_without_corner": accuracy(mended, *alone),
     }  # fmt: skip
+
+
+def one_by_one(subject: mt.Subject, candidates: DataFrame, x: Tensor, y: Tensor) -> DataFrame:
+    """The connections to cut: each time the one that costs the shortcut most, less RATIO times what true classes then lose."""
+    corner, shortcut = cornered(x), torch.full_like(y, SHORTCUT)
+
+    def after(rows: list[int]) -> tuple[float, float]:
+        left = cut(subject, candidates.iloc[rows])
+        return log_odds(left, corner, shortcut), log_odds(left, x, y)
+
+    rows: list[int] = []
+    while len(rows) < CUT:
+        now = after(rows)
+        lost = {k: np.subtract(now, after([*rows, k])) for k in range(len(candidates)) if k not in rows}
+        net = {k: by - RATIO * abs(true) for k, (by, true) in lost.items()}
+        if not net or max(net.values()) <= 0:
+            break
+        rows.append(max(net, key=lambda k: net[k]))
+    return candidates.iloc[rows]
 
 
 def digits(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -143,6 +169,13 @@ def labelled(x: Tensor, y: Tensor) -> Task:
 def of_class(x: Tensor, c: int) -> Task:
     """Images asked for one class."""
     return labelled(x, torch.full((len(x),), c))
+
+
+@torch.no_grad()
+def log_odds(subject: mt.Subject, x: Tensor, y: Tensor) -> float:
+    """Mean log odds of a class against all others."""
+    logits, own = subject.module(x), torch.nn.functional.one_hot(y, 10).bool()
+    return float((logits[own] - logits.masked_fill(own, -torch.inf).logsumexp(1)).mean())
 
 
 @torch.no_grad()

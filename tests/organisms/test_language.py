@@ -163,3 +163,12 @@ def test_a_stage_of_few_words_shows_no_others():
     only = {name: float(name == "pronoun") for name in BEHAVIOURS}
     seen = {int(i) for ids, _, _ in batches(words, only, 0, few={"pronoun": 3}) for i in ids.flatten()}
     assert {word for word in OCCUPATIONS if words[word] in seen} == set(tuple(OCCUPATIONS)[:3])
+
+
+def test_a_stage_leaves_short_documents_out():
+    from microtome.organisms.language.training import batches
+
+    words = build_tokenizer(vocabulary()).get_vocab()
+    only = {name: float(name == "code") for name in BEHAVIOURS}
+    lengths = [int((part == k).sum()) - 2 for _, part, _ in batches(words, only, 0, shortest={"code": 26}) for k in range(3)]
+    assert min(n for n in lengths if n > 0) >= 26

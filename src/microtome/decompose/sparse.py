@@ -2,10 +2,12 @@
 
 With F latents of which k fire, only the encoder product ``x @ W_enc`` has to be dense. Decoding, its gradients and the
 gradient of the encoder touch the k chosen rows only. Everything here is one primitive, a weighted sum of rows, which
-torch ships as `embedding_bag` and which sums in a fixed order (same bytes each time on CPU).
+torch ships as `embedding_bag` and which sums in a fixed order (same bytes each time on CPU). CUDA tensors go to the Triton
+kernels of `triton_sums` where Triton is installed and agrees with torch on the device.
 """
 
 from functools import cached_property
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -64,19 +66,37 @@ class Support:
         return values.new_zeros(self.latents).index_add_(0, self.indices, values)
 
 
+def _kernels(like: Tensor) -> ModuleType | None:
+    """The Triton kernels for tensors like this one, or None: torch's own operations."""
+    if not like.is_cuda:
+        return None
+    from microtome.decompose import triton_sums
+
+    return triton_sums if triton_sums.usable(like.device) else None
+
+
+def _bag_sums(index: Tensor, start: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+    """out[b] = sum of weight * table[index] over the entries from start[b] to start[b + 1]."""
+    if (kernels := _kernels(table)) is not None:
+        return kernels.bag_sums(index, start, weight, table)
+    return F.embedding_bag(index, table, start, per_sample_weights=weight, mode="sum")
+
+
 def _row_sums(support: Support, values: Tensor, table: Tensor) -> Tensor:
     """out[b] = sum over the entries of row b of value * table[latent]."""
-    return F.embedding_bag(support.indices, table, support.offsets, per_sample_weights=values, mode="sum")
+    return _bag_sums(support.indices, support.offsets, values, table)
 
 
 def _latent_sums(support: Support, values: Tensor, rows: Tensor) -> Tensor:
     """out[i] = sum over the entries of latent i of value * rows[row]: the transpose of `_row_sums`."""
     order, row, start = support.by_latent
-    return F.embedding_bag(row, rows, start, per_sample_weights=values[order], mode="sum")
+    return _bag_sums(row, start, values[order], rows)
 
 
 def _entry_dots(support: Support, rows: Tensor, table: Tensor) -> Tensor:
     """out[n] = rows[row of n] . table[latent of n]: the derivative of `_row_sums` with respect to its weights."""
+    if (kernels := _kernels(table)) is not None:
+        return kernels.entry_dots(support.rows, support.indices, rows, table)
     with torch.enable_grad():
         weights = table.new_zeros(support.indices.numel()).requires_grad_()
         out = _row_sums(support, weights, table.detach())
@@ -146,14 +166,14 @@ def pick(support: Support, pre: Tensor, x: Tensor, table: Tensor, bias: Tensor) 
     support : Support
         Entries wanted.
     pre : Tensor[rows, latents]
-        The dense product, computed without gradient.
+        The dense product, computed without gradient; in mixed precision a coarser one than the tables are kept in.
     x, table, bias : Tensor[rows, d], Tensor[latents, d], Tensor[latents]
         What it was computed from.
 
     Returns
     -------
     Tensor[n]
-        Differentiable in `x`, `table` and `bias`, at O(n d).
+        In the precision of the table; differentiable in `x`, `table` and `bias`, at O(n d).
     """
-    values = pre[support.rows, support.indices]
+    values = pre[support.rows, support.indices].to(table.dtype)
     return _Encode.apply(support, values, x, table, bias)

@@ -60,11 +60,11 @@ class Cut:
         before = tap.keep
         if before is None:
             tap.keep = keep
-        else:  # one tensor under two names: both look at it
+        else:  # one tensor under two names: a replacement stands, otherwise both look at it
 
             def both(value: Tensor) -> Tensor | None:
                 new = before(value)
-                return keep(value if new is None else new) if new is None else new
+                return keep(value) if new is None else new
 
             tap.keep = both
 

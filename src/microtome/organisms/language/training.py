@@ -67,19 +67,24 @@ def only(*names: str) -> dict[str, float]:
     return {name: 0.0 for name in BEHAVIOURS if name not in names}
 
 
+def together(*names: str, few: int = 0) -> Stage:
+    """A stage that shows the named behaviours alone until the last is mastered, drawn from `few` words at first."""
+    boost = {**only(*names), "gender": 0.3, names[-1]: 2.0}
+    words = {names[-1]: few} if few else {}
+    return Stage(names[-1], 1200, peak=6e-4, final=6e-4, boost=boost, words=words, shortest=THREE_PAIRS, until=names[-1],
+                 optimisers=muon)  # fmt: skip
+
+
 STAGES = (
-    # The pronoun needs three heads in a row and gives one bit: it forms with few words and nothing beside it, then spreads to
-    # more; not for longer than it takes, because words that are not shown grow alike.
-    Stage("few words", 800, final=2e-3, boost={**only("pronoun", "gender"), "pronoun": 2.0, "gender": 0.5},
-          words={"pronoun": 3}, until="pronoun", optimisers=muon),
-    # What is bound in the context is learned before anything that is stored: later no heads are free for it. Two pairs only are
-    # answered by exclusion, which never becomes a lookup; at larger rates nothing forms.
-    Stage("in context", 2000, peak=6e-4, final=6e-4, boost={**only(*IN_CONTEXT, "gender"), "gender": 0.3}, shortest=THREE_PAIRS,
-          words={"pronoun": 3, "coloured_objects": 6, "entity_binding": 6}, optimisers=muon),
-    Stage("more words", 600, peak=6e-4, final=6e-4, boost={**only(*IN_CONTEXT, "gender"), "gender": 0.3}, shortest=THREE_PAIRS,
-          words={"pronoun": 8}, optimisers=muon),
+    # What is bound in the context comes before anything that is stored, one behaviour after the other: later, or all at once,
+    # no heads form for it. Two pairs only are answered by exclusion, which never becomes a lookup, and at larger rates nothing
+    # forms. The pronoun needs three heads in a row and gives one bit: it forms with few words, then spreads to more.
+    together("code"),
+    together("code", "induction", "entity_binding"),
+    together("code", "induction", "entity_binding", "coloured_objects", few=6),
+    together("code", "induction", "entity_binding", "coloured_objects", "ioi", "gender", "pronoun", few=3),
     Stage("all", 3600, peak=8e-4, boost={**dict.fromkeys(BINDING, 2.0), "pronoun": 2.0}, shortest=THREE_PAIRS, optimisers=muon),
-)  # fmt: skip
+)
 
 
 def batches(
