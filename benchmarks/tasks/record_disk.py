@@ -23,7 +23,7 @@ BENCHMARK = Benchmark(
         Target("to disk, four times the tokens", against="to disk", quantity="peak", at_most=1.1),
     ),
     warmup=1,
-    rounds=5,
+    rounds=3,
     processes=1,
     seconds=180.0,
     notes=("The folder is on the disk of the system's temporary files; each write is flushed (fsync) before its commit.",),
