@@ -8,7 +8,7 @@ from sides import data
 
 
 def interchange(settings: dict, model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Base and source ids [pairs, length], and what the network answers to each: the last token is one of two, which decides."""
+    """Base and source ids [pairs, length], whose last token is one of two, and what the network answers to each."""
     base, source = (data.tokens(settings, name, settings["pairs"]) for name in (0, 1))
     for ids in (base, source):
         ids[:, -1] = 10 + ids[:, -1] % 2
