@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from microtome.attribute.stored import read_stored, write_stored
 from microtome.errors import FormatError, NonFinite, ShapeError
 
 if TYPE_CHECKING:
@@ -162,15 +163,10 @@ class Attribution:
 
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file with its facts in the header."""
-        import json
-
-        from microtome.io import write_tensors
-
-        tensors = {"values": self.values.contiguous(), "output": self.output.contiguous()}
-        tensors |= {k: v.contiguous() for k, v in self._optional().items() if v is not None}
-        tensors |= {f"{kind}.{name}": v.contiguous() for kind in NAMED for name, v in getattr(self, kind).items()}
-        facts = {"format": "microtome.attribution", **{name: getattr(self, name) for name in FACTS}}
-        write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
+        tensors = {"values": self.values, "output": self.output}
+        tensors |= {k: v for k, v in self._optional().items() if v is not None}
+        tensors |= {f"{kind}.{name}": v for kind in NAMED for name, v in getattr(self, kind).items()}
+        write_stored(path, "attribution", tensors, {name: getattr(self, name) for name in FACTS})
 
     @classmethod
     def load(cls, path: str | Path) -> "Attribution":
@@ -181,13 +177,7 @@ class Attribution:
         FormatError
             When the file is not an attribution.
         """
-        from microtome.io import open_tensors, parse_json
-
-        with open_tensors(path) as file:
-            facts = parse_json((file.metadata or {}).get("facts", "null").encode())
-            tensors = {k: file.get(k).clone() for k in file.keys()}  # noqa: SIM118
-        if not isinstance(facts, dict) or facts.pop("format", None) != "microtome.attribution":
-            raise FormatError(f"'{path}' is not a microtome attribution.")
+        tensors, facts = read_stored(path, "attribution")
         wrong = {name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)} | (set(facts) - set(FACTS))
         named = {kind: {k[len(kind) + 1 :]: tensors.pop(k) for k in list(tensors) if k.startswith(f"{kind}.")}
                  for kind in NAMED}  # fmt: skip

@@ -1,6 +1,5 @@
 """Visualisation: pictures that raise an objective, how far they raise it, and the same made on a twin that learned nothing."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from microtome.attribute.stored import read_stored, write_stored
 from microtome.errors import FormatError, ShapeError, UsageError
 from microtome.evidence import Finding, Null, Provenance, bootstrap
 
@@ -118,14 +118,11 @@ class Visualisation:
 
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file with its facts in the header."""
-        from microtome.io import write_tensors
-
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
         if self.null is not None:
-            tensors |= {f"null.{name}": getattr(self.null, name).contiguous() for name in _TENSORS}
-        facts = {"format": "microtome.visualisation", **{name: getattr(self, name) for name in _FACTS}}
-        facts["twin"] = "" if self.null is None else self.null.subject
-        write_tensors(path, tensors, {"facts": json.dumps(facts, sort_keys=True)})
+            tensors |= {f"null.{name}": getattr(self.null, name) for name in _TENSORS}
+        facts = {name: getattr(self, name) for name in _FACTS}
+        write_stored(path, "visualisation", tensors, {**facts, "twin": "" if self.null is None else self.null.subject})
 
     @classmethod
     def load(cls, path: str | Path) -> "Visualisation":
@@ -136,13 +133,7 @@ class Visualisation:
         FormatError
             When the file is not a visualisation.
         """
-        from microtome.io import open_tensors, parse_json
-
-        with open_tensors(path) as file:
-            facts = parse_json((file.metadata or {}).get("facts", "null").encode())
-            tensors = {k: file.get(k).clone() for k in file.keys()}  # noqa: SIM118
-        if not isinstance(facts, dict) or facts.pop("format", None) != "microtome.visualisation":
-            raise FormatError(f"'{path}' is not a microtome visualisation.")
+        tensors, facts = read_stored(path, "visualisation")
         twin = facts.pop("twin", None)
         inner = {k[5:]: tensors.pop(k) for k in list(tensors) if k.startswith("null.")}
         wrong = {name for name, kind in _FACTS.items() if not isinstance(facts.get(name), kind)} | (set(facts) - set(_FACTS))
