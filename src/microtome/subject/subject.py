@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from microtome.errors import SiteError, UsageError
 from microtome.subject import architecture as arch
+from microtome.subject.allocator import keep_freed_memory
 from microtome.subject.architecture import Dims, Trunk
 from microtome.subject.edit import Edit
-from microtome.subject.inputs import Inputs, as_inputs
+from microtome.subject.inputs import Inputs, as_inputs, misfit
 from microtome.subject.lookup import lookup, paths
 from microtome.subject.site import Site
 
@@ -68,6 +69,7 @@ class Subject:
             raise UsageError(f"Subject needs a torch.nn.Module, got {type(module).__name__}. To load by name: mt.load(...).")
         from microtome.subject.tokens import check_tokenizer
 
+        keep_freed_memory()
         self.module = module.eval()
         self.tokenizer = check_tokenizer(tokenizer, module) if tokenizer is not None else None
         self.transform = transform
@@ -77,7 +79,9 @@ class Subject:
         self.trunks: list[Trunk] = arch.resolve(self.architecture, module) if self.architecture else []
         self.known_sites = {name: site for trunk in self.trunks for name, site in trunk.sites.items()}
         self.known_as: tuple[tuple, str] | None = None  # see fingerprint.current_fingerprint
-        self._forward = frozenset(inspect.signature(module.forward).parameters)
+        parameters = inspect.signature(module.forward).parameters
+        self._forward = frozenset(parameters)
+        self._any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     # ---- what it is
 
@@ -182,8 +186,16 @@ class Subject:
             kwargs["position_ids"] = position_ids(mask) + (first(self.module.config) if first else 0)
         if "use_cache" in self._forward or ("kwargs" in self._forward and self.trunks and self.trunks[0].stack.causal):
             kwargs.setdefault("use_cache", False)
+        first = [inputs[""]] if "" in inputs else []
+        if not first and not self._any_name and "input_ids" not in self._forward and "input_ids" in kwargs:
+            first = [kwargs.pop("input_ids")]  # a plain module takes its ids under any name
         with head_rows(self, inputs, logits):
-            return self.module(inputs[""], **kwargs) if "" in inputs else self.module(**kwargs)
+            try:
+                return self.module(*first, **kwargs)
+            except (TypeError, RuntimeError) as error:
+                if said := misfit(inputs, kwargs.keys() - self._forward if not self._any_name else (), error):
+                    raise UsageError(f"{self.name} does not take these inputs: {said}") from error
+                raise
 
     def run(
         self, inputs: Any, *, record: Sequence[str] = (), edits: Sequence[Edit] = (), logits: "Logits" = "all"
