@@ -3,6 +3,7 @@
 from harness.description import Benchmark, Case, Side, Target
 
 SHAPE = {"batch": 8, "length": 128}
+ASKED = "8 x 128 tokens"
 SMALL = {"batch": 2, "length": 16}
 
 BENCHMARK = Benchmark(
@@ -10,7 +11,7 @@ BENCHMARK = Benchmark(
     what="residual stream after every block, 6 blocks, d 384, kept in memory",
     unit="run",
     cases=(
-        Case("8 x 128 tokens", {**SHAPE, "vocabulary": 5_000}, quick=SMALL),
+        Case(ASKED, {**SHAPE, "vocabulary": 5_000}, quick=SMALL),
         Case("1 x 4 tokens: what the library adds", {"batch": 1, "length": 4, "vocabulary": 5_000}, quick=None),
     ),
     sides=(
@@ -21,10 +22,10 @@ BENCHMARK = Benchmark(
         Side("nnsight trace", "traced:record_residual", peer=True),
     ),
     targets=(
-        Target("microtome", against="bare hooks", at_most=1.05, case="8 x 128 tokens"),
-        Target("transformer-lens HookedTransformer", against="microtome", at_least=1.0),
-        Target("transformer-lens TransformerBridge", against="microtome", at_least=1.0),
-        Target("nnsight trace", against="microtome", at_least=1.0),
+        Target("microtome", against="bare hooks", at_most=1.05),
+        Target("transformer-lens HookedTransformer", against="microtome", at_least=1.0, case=ASKED),
+        Target("transformer-lens TransformerBridge", against="microtome", at_least=1.0, case=ASKED),
+        Target("nnsight trace", against="microtome", at_least=1.0, case=ASKED),
     ),
     rounds=30,
     processes=6,

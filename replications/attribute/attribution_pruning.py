@@ -1,19 +1,23 @@
 """Malik et al. (2025), Interpretability-Aware Pruning: what carries no attribution can go, and the heat maps survive.
 
-A network of three convolutions of 32 channels for scikit-learn's digits. Channels are scored on 100 pictures by LRP and by
-integrated gradients of the layer (of the log odds of the class), half of each layer goes without fine-tuning, and accuracy is
-measured on 600 others, beside random channels (the mean of five draws) and the smallest filters; in a sweep, as in the paper,
-the largest share that goes within five points; and the rank correlation of heat maps of the input (LRP) before and after.
+A network of three convolutions of 64 channels with batch norms for scikit-learn's digits, trained with an L1 penalty on the
+scales and shifts of the norms (Liu et al. 2017, network slimming): about half of the channels are not in use. Channels are
+scored on 100 pictures by LRP and by integrated gradients of the layer (of the log odds of the class), half of each layer goes
+without fine-tuning, and accuracy is measured on 600 others, beside random channels (the mean of five draws) and the smallest
+filters (norms folded in); in a sweep, as in the paper, the largest share that goes within five points; and the rank
+correlation of heat maps of the input (LRP) before and after.
 
-What is shown: the smaller module is what the silenced one is, the same logits from a quarter of the parameters, and a larger
-share goes within five points by LRP than by chance. What is not: five points at half of the channels. The worse of the two
-scores beats neither random channels nor the smallest filters on every seed, and heat maps survive any of these removals alike.
-Large pretrained networks, the paper's, have filters that do next to nothing; here all 32 are in use.
+What is shown: where a network has channels to spare, both scores find them, and random removal does not; the smaller module
+is what the silenced one is, from a quarter of the parameters, with the heat maps of the whole. What is not: that attribution
+is needed for it, the size of the filters finds them as well; nor that a network has channels to spare. The paper's pretrained
+networks do; here they were made, by training, before anything was scored.
 
-Tried, on seeds 10 to 14: a narrower head (strides and a global mean: 38 points lost by LRP, 51 by chance), no dropout before
-the head (10 and 24), stronger weight decay (12 to 22, 12 to 19), channel dropout in training (3 to 5, 5 to 8: there random
-channels can go as well), the epsilon rule (4 to 36), the logit of the class against one other (5 to 27), and absolute values
-before the sum over places (14 to 32).
+An earlier version (reported on seeds 0 to 4) had 32 channels, no norms and no penalty, where all channels are in use: LRP and
+integrated gradients lost 8 and 12 points (medians), random channels 17, and heat maps survived any removal alike. Tried for
+it, on seeds 10 to 14: a narrower head, no dropout, stronger weight decay, channel dropout, the epsilon rule, other metrics,
+absolute values before the sum over places; none lost five points where random channels cost. Tried for this one, on seed 100:
+64 channels with norms and L2 decay through Adam (2e-3) in place of the penalty: no channel falls silent, LRP loses 26 points,
+integrated gradients 19, random channels 61.
 
 Not shown: DL-Backtrace, whose exact rules are in a paper of its own; other architectures than a chain of layers.
 
@@ -25,26 +29,27 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from microtome.attribute import Pruning, attribution_pruning, integrated_gradients, lrp
-from microtome.organisms.fit import parameters, seeded
-from microtome.organisms.small import fit_classes
+from microtome.organisms.fit import fit, parameters, seeded
 from microtome.replicate import Claim
 from microtome.rng import rng, torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 110)
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (30, 31, 32, 33, 34)
 BUDGET_SECONDS = 60
 METHODS = (
     "microtome.attribute.attribution_pruning", "microtome.attribute.pruning", "microtome.attribute.pruned_module",
     "microtome.attribute.lrp",
 )  # fmt: skip
-SITES, SHOWN, TEST, DRAWS = ("1", "4", "6"), 100, 600, 5
+SITES, NORMS, SHOWN, TEST, DRAWS = ("2", "6", "9"), ("1", "5", "8"), 100, 600, 5
+CHANNELS, PENALTY = 64, 2e-3
 SHARES = tuple(i / 10 for i in range(10))
 
 CLAIMS = [
@@ -56,9 +61,10 @@ CLAIMS = [
           null="random_against_magnitude", over="median"),
     Claim("share of each layer that goes within five points, by LRP, less that by random channels", "sweep", 0.1,
           null="sweep_random", over="median"),
+    Claim("rank correlation of heat maps before and after", "survived", 0.9, null="random_survived"),
     Claim("rank correlation of heat maps before and after, less that after random removal", "over_random_map", 0.01,
           null="random_over_random_map", over="median"),
-    Claim("logits of the smaller module and of the silenced one: largest difference", "structural", 1e-4, "<=",
+    Claim("logits of the smaller module and of the silenced one: largest difference", "structural", 1e-5, "<=",
           null="unpruned"),
     Claim("share of parameters left", "size", 0.4, "<=", null="size_silenced"),
 ]  # fmt: skip
@@ -69,7 +75,7 @@ def run(seed: int) -> dict[str, float]:
     subject, shown, x, y = trained(seed)
     found = {"lrp": attribution_pruning(subject, shown, sites=SITES)}
     found["ig"] = attribution_pruning(subject, shown, sites=SITES, by=integrated_gradients)
-    norms = {s: subject.module.get_submodule(str(int(s) - 1)).weight.detach().flatten(1).norm(dim=1) for s in SITES}
+    norms = {s: folded(subject.module, n) for s, n in zip(SITES, NORMS)}
     found["magnitude"] = lowest(found["lrp"], norms)
     for i in range(DRAWS):
         found[f"random {i}"] = lowest(found["lrp"], {s: torch.rand(len(v), generator=torch_rng(seed, "random", i, s))
@@ -88,10 +94,11 @@ def run(seed: int) -> dict[str, float]:
         "against_random": worse - random, "random_against_random": lost["random 0"] - random,
         "against_magnitude": worse - lost["magnitude"], "random_against_magnitude": random - lost["magnitude"],
         "sweep": room["lrp"] - mean(room), "sweep_random": room["random 0"] - mean(room), "room_lrp": room["lrp"],
-        "room_ig": room["ig"], "survived": min(maps["lrp"], maps["ig"]),
+        "room_ig": room["ig"], "survived": min(maps["lrp"], maps["ig"]), "random_survived": mean(maps),
         "over_random_map": min(maps["lrp"], maps["ig"]) - mean(maps), "random_over_random_map": maps["random 0"] - mean(maps),
         "structural": float((subjects["lrp"].run(x).logits - silenced).abs().max()),
         "unpruned": float((subject.run(x).logits - silenced).abs().max()),
+        "quiet": float(np.mean([float((subject.module.get_submodule(n).weight.abs() < 0.01).double().mean()) for n in NORMS])),
         "size": parameters(subjects["lrp"].module) / parameters(subject.module), "size_silenced": 1.0, "accuracy": whole,
     }  # fmt: skip
 
@@ -120,6 +127,12 @@ def accuracy(subject: Subject, x: Tensor, y: Tensor) -> float:
     return float((subject.run(x).logits.argmax(1) == y).double().mean())
 
 
+def folded(net: nn.Module, norm: str) -> Tensor:
+    """Size of the filters in front of a batch norm, with its scale folded in."""
+    filters, part = net.get_submodule(str(int(norm) - 1)).weight, net.get_submodule(norm)
+    return (filters.flatten(1).norm(dim=1) * (part.weight * (part.running_var + part.eps).rsqrt()).abs()).detach()
+
+
 def trained(seed: int) -> tuple[Subject, Task, Tensor, Tensor]:
     """A network, 100 pictures of its training set with their classes, and test pictures."""
     data = load_digits()
@@ -127,24 +140,23 @@ def trained(seed: int) -> tuple[Subject, Task, Tensor, Tensor]:
     x = torch.tensor(data.images[order, None] / 16, dtype=torch.float32)
     y = torch.tensor(data.target[order])
     net, g = network(seed), torch_rng(seed, "batches")
+    scales = [p for n in NORMS for p in net.get_submodule(n).parameters()]
 
-    def batch(_: int) -> tuple[Tensor, Tensor]:
+    def loss(_: int) -> Tensor:
         rows = TEST + torch.randint(len(x) - TEST, (64,), generator=g)
-        return x[rows], y[rows]
+        return F.cross_entropy(net(x[rows]), y[rows]) + PENALTY * torch.cat(scales).abs().sum()
 
-    def train() -> nn.Module:
-        fit_classes(net, batch, 600)
-        return net
-
-    seeded(train, seed, "pruning dropout")  # which draws from the generator that is lent
+    fit(net, loss, 700, lr=5e-3)
     a, b = x[TEST : TEST + SHOWN], y[TEST : TEST + SHOWN]
     task = Task("digits", a, torch.zeros_like(a), b, (b + 1) % 10, kind="image", groups=list(range(SHOWN)), metric="log_odds")
     return Subject(net), task, x[:TEST], y[:TEST]
 
 
 def network(seed: int) -> nn.Sequential:
-    """Three convolutions of 32 channels, a dense head behind dropout."""
+    """Three convolutions with batch norms, a dense head."""
     return seeded(lambda: nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(128, 10),
+        nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU(),
+        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(4 * CHANNELS, 10),
     ), seed, "pruning")  # fmt: skip

@@ -5,10 +5,18 @@ a linear head names both. Grad-CAM of a class points at that object, guided back
 With a global mean the weights of the channels are the head's, over the number of places, and the map is CAM. The null of
 the pointing game is the same network with redrawn weights.
 
-An earlier version trained for 700 steps, and the pointing game was 0.88 to 0.98 on seeds 0 to 2, where 0.9 was asked and
-still is; it now trains for 1400, and the reported seeds 5 to 7 are new. The maps have
-16 x 16 places: the game is played on the upsampled view. Objects keep to their quarter, so a map that knows nothing hits an
-object in about its share of the picture.
+Whether guided backpropagation depends on the class is decided by the channels in front of the head. Where each speaks for one
+class, the positive part of a class's weights selects other channels, which fire on that object only, and the picture is of
+that object; in the paper's network 512 channels serve 1000 classes. Here three convolutions see 11 pixels, parts of an object
+(8 to 12 pixels), and a fourth of 1 x 1 makes 64 channels of them: the positive weights of two classes have a cosine of 0.37,
+and guided backpropagation of them correlates by 0.92 (seed 100). Tried on that seed, all with accuracy 1: four convolutions of
+3 x 3 with batch norms and 8 x 8 places (cosine 0.11, correlation 0.32), the same twice as wide (0.05, 0.31), seven of them
+(0.11, 0.58: depth helps, but the largest value leaves the object, pointing game 0.12), seven with four of 1 x 1 (0.11, 0.38).
+
+Before: 700 steps of four convolutions of 3 x 3 without norms (seeds 0 to 2, pointing game 0.88 to 0.98), then 1400 (seeds 5 to
+7; all claims held but for guided backpropagation: 0.83, 0.76, 0.65). One change since, above. The maps have 16 x 16 places:
+the game is played on the upsampled view. Objects keep to their quarter, so a map that knows nothing hits an object in about
+its share of the picture.
 
 https://arxiv.org/abs/1610.02391
 """
@@ -28,7 +36,7 @@ from microtome.stimuli.vision.draw import object_mask
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 270)
-SEEDS = (5, 6, 7)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 180
 METHODS = (
     "microtome.attribute.grad_cam", "microtome.attribute.cam", "microtome.attribute.guided_backprop",
@@ -88,11 +96,11 @@ def run(seed: int) -> dict[str, float]:
 
 
 def network(seed: int) -> nn.Sequential:
-    """Four convolutions, a global mean, a linear head, and a class whose logit is always 0."""
+    """Four convolutions, the last of single places, a global mean, a linear head, and a class whose logit is always 0."""
     return seeded(lambda: nn.Sequential(
-        nn.Conv2d(1, 12, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(24, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES), nn.ZeroPad1d((0, 1)),
+        nn.Conv2d(1, 12, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES), nn.ZeroPad1d((0, 1)),
     ), seed, "grad-cam")  # fmt: skip
 
 

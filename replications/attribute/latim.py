@@ -5,14 +5,25 @@ rounding, when the gate of the activation is held, or where there is no activati
 on every tap by itself, the paper's choice, they miss it by a relative error that is reported. A block in the form of Mamba-2
 (a decay per head, a gated norm that is held) keeps the identity too. Outputs are compared with recurrences in float64,
 written below; the null is the recurrence alone. The gold link of output t is source t: the scores find it, better than in an
-untrained network, and put more gold links among the largest scores (R@K, K the number of links) than Mamba's attention, the
-channel mean of the recurrence. ALTI nearly always finds it; the length of vectors less surely (AUC 0.67 to 0.93 in
-calibration, short of the 0.85 that was hoped for: long vectors of other tokens cancel), as in the paper for Mamba-1.
+untrained network, and put it first among the sources of an output (R@K with the K = 1 link of each) more often than Mamba's
+attention, the recurrence by magnitude, mean over channels.
 
-Tried and given up: two layers. With a fixed distance of six they copied by their convolutions, three steps each; with longer
-or varying distances they relayed tokens by way of tokens between, so that the map of no single layer shows the source (AUC
-0.5 to 0.7 at an accuracy of 0.9). The figures to compare with came from a note on the paper, not from it, and its
-translation data are not tried here.
+An earlier form, on seeds 0 to 2, compared otherwise and did not hold (length above attention by 0.09, 0.24 and 0.53, 0.1
+asked). Two things were wrong with it. It took attention with its sign: the source's is the most negative there, an AUC of
+0.14 to 0.35, far below chance, where the paper's has 0.84; published code shows attention by magnitude, and that is now the
+opponent (AUC 0.66 to 0.88 on seeds 100 to 102), a much stronger one. And it pooled the scores of all outputs, whose scales
+differ with their gates. The paper's figures (AP 0.47 at R@K 0.36, 0.86 at 0.74) fit one link per output, where AP is the
+mean of 1 / rank; pooled, the two would nearly agree. Sampling was not the trouble (standard errors of 0.01), nor were the
+norm's exponent, the null space of the logits, or the split: l1, l2 and lengths in the logits agree within 0.03.
+
+Limits. Length puts the source first more often than attention by 0.16 to 0.18 on those seeds, but its AUC (0.74 to 0.84, short
+of the 0.85 that was hoped for) is above attention's on one of three only, and pooled it is not above it at all (figures
+beside the claims): long vectors of other tokens cancel, most for the last outputs. ALTI, which sees that, nearly always finds
+the source. In Mamba-2 of one layer (two seeds) it was the same: ALTI 0.94 and 0.95, length 0.50 and 0.71, where the paper has
+0.98 for length. Two layers: with a fixed distance of six they copied by their convolutions, three steps each; with longer or
+varying distances they relayed tokens by way of tokens between, so that the map of no single layer shows the source (AUC 0.5
+to 0.7 at an accuracy of 0.9). The figures to compare with came from a note on the paper, not from it, and its translation
+data are not tried here.
 
 https://arxiv.org/abs/2502.15612
 """
@@ -33,13 +44,13 @@ from microtome.replicate import Claim
 from microtome.rng import torch_rng
 
 CATALOG = ("attribute", 238)
-SEEDS = (0, 1, 2)
-BUDGET_SECONDS = 90
+SEEDS = (30, 31, 32)
+BUDGET_SECONDS = 60
 METHODS = (
     "microtome.attribute.latim", "microtome.attribute.mixers.gated_linear", "microtome.attribute.mixers.mamba",
     "microtome.attribute.mixers.mixing", "microtome.attribute.mixers.layers",
 )  # fmt: skip
-WIDTH, WORDS, SOURCE, LONGEST, HELD, STEPS = 32, 10, 6, 7, 100, 400
+WIDTH, WORDS, SOURCE, LONGEST, HELD, STEPS = 32, 10, 6, 7, 200, 400
 
 CLAIMS = [
     Claim("parts add up to the output, gate held: largest error", "gate_error", 1e-8, "<=", null="recurrence_error"),
@@ -77,7 +88,7 @@ def run(seed: int) -> dict[str, float]:
         "alti_over_attention": trained["alti"][1] - trained["attention"][1],
         "untrained_l2_over_attention": none["l2"][1] - trained["attention"][1],
         "untrained_alti_over_attention": none["alti"][1] - trained["attention"][1],
-        "l2_recall": trained["l2"][1], "alti_recall": trained["alti"][1], "attention_recall": trained["attention"][1],
+        **{f"{name}_recall": one[1] for name, one in trained.items()}, **{f"{name}_pooled": one[2] for name, one in trained.items()},
     }  # fmt: skip
 
 
@@ -92,21 +103,23 @@ def copying(n: int, g: torch.Generator, *, least: int = 4, most: int = LONGEST) 
     return ids, targets
 
 
-def found(subject: mt.Subject, ids: Tensor) -> dict[str, tuple[float, float]]:
-    """AUC and R@K of the gold links, for each score, in the best layer."""
+def found(subject: mt.Subject, ids: Tensor) -> dict[str, tuple[float, ...]]:
+    """AUC, R@K per output and R@K of all outputs pooled, for each score, in the best layer."""
     layers = mixings(subject, ids, split="activation")
     scores = {name: [token_scores(one, name) for one in layers] for name in ("l2", "alti")}
-    scores["attention"] = [one.inner.mean(1) for one in layers]  # pyright: ignore[reportOptionalMemberAccess]
+    scores["attention"] = [one.inner.abs().mean(1) for one in layers]  # pyright: ignore[reportOptionalMemberAccess]
     both = {name: [links(one[:, -SOURCE:, -2 * SOURCE : -SOURCE]) for one in maps] for name, maps in scores.items()}
-    return {name: (max(a for a, _ in one), max(r for _, r in one)) for name, one in both.items()}
+    return {name: tuple(max(values) for values in zip(*one)) for name, one in both.items()}
 
 
-def links(scores: Tensor) -> tuple[float, float]:
-    """AUC of the gold source among the sources of each output, and the share of gold links among the K largest scores."""
+def links(scores: Tensor) -> tuple[float, float, float]:
+    """AUC of the gold source among the sources of each output, how often it is the first, and gold links among the K largest."""
     own = scores.diagonal(dim1=1, dim2=2)[..., None]
     below = (scores < own).sum(-1) + 0.5 * ((scores == own).sum(-1) - 1)
+    first = scores.argmax(-1) == torch.arange(SOURCE)
     largest = scores.flatten(1).topk(SOURCE, dim=1).indices
-    return float(below.mean() / (SOURCE - 1)), float((largest % SOURCE == largest // SOURCE).float().mean())
+    pooled = largest % SOURCE == largest // SOURCE
+    return float(below.mean() / (SOURCE - 1)), float(first.float().mean()), float(pooled.float().mean())
 
 
 def identities(model: nn.Module, ids: Tensor, seed: int) -> dict[str, float]:

@@ -2,20 +2,25 @@
 
 A convolutional network with batch norms for the ten digits of scikit-learn is cut down to three of them, without
 fine-tuning, from ten reference images per class: filters of all layers in one ranking, a tenth of them per step, scored anew
-after each step, up to seven tenths. The area under the curve of accuracy (among the three logits) is compared with the
-criteria of the paper (size of the weights, size of the gradient, Taylor; each divided by its layer's norm, and scored anew as
-well), random order (the mean of five), and relevance of the seven wrong digits. Filters are removed behind their batch norm.
+after each step, up to seven tenths. The area under the curve of accuracy (among the three logits) is the mean over three
+draws of the three digits. Relevance follows the authors' code: z+ in all layers, a relevance of one sent into each image,
+biases without a share. So do the criteria beside it, each divided by its layer's norm and scored anew: size of the weights
+(of the batch norm folded in), and gradient and Taylor of the network's loss, summed over references and places before the
+absolute value is taken. Random order is the mean of five. Filters are removed behind their batch norm.
 
-What is shown: relevance keeps far more than random removal and than references of other classes do. What is not: it does not
-reach the best of the other criteria, which here is Taylor or the gradient. Relevance of positive contributions does not see
-evidence against a class, which a network this narrow uses; on the seeds of calibration the absolute relevance of the epsilon
-rule, which is Taylor's criterion in other words, did as well as Taylor. The layers' sums differ by 11% to 15%, which the
-biases of the batch norms take; 5% was asked.
+What is shown: relevance keeps more than random removal and than references of the other seven digits do, and no less than
+the paper's criteria; the sums of the layers agree. What is not: that relevance is the best of scores. Taylor and gradient
+with the absolute value taken of each reference image (as Molchanov et al. define it), reported as `area_taylor_each` and
+`area_gradient_each`, keep more than relevance does (on seed 100: 0.89 and 0.83 against 0.79, where the sums give 0.73 and
+0.60). The lead of the paper's criterion rests on what it is compared with. Relevance of positive contributions does not see
+evidence against a class, which a network this narrow uses.
 
-Tried before, on seeds 10 to 12: one ranking without scoring anew (worse), z+ in all layers, absolute and positive sums,
-relevance divided by what was sent per image (better, kept), and a network without batch norms and with a wider head, where
-random removal leaves areas of 0.85 to 0.99 and no criterion beats it by 0.08 (an earlier version, seeds 0 to 4). The reported
-seeds 5 to 9 are new; the thresholds are those of the earlier version.
+Before: an earlier version (seeds 0 to 4) without batch norms, where random removal left areas of 0.85 to 0.99; a second one
+(seeds 5 to 9) with one draw of digits, epsilon in the dense layer, biases that kept their share (layers differed by 11% to
+15%), and gradient and Taylor of the logit with absolute values per image, none of which the authors do: it beat the best of
+the others on one seed of five, and references of other digits lost 0.37 to 1.5 of the lead. Tried on seed 100 for this one:
+the paper's toy (two-dimensional data of four classes, three layers of 128 units, two classes kept), where random removal
+keeps 0.88, weights 0.95 and relevance 0.83. The thresholds are those of the first version.
 
 https://arxiv.org/abs/1912.08881
 """
@@ -34,13 +39,14 @@ from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 260)
-SEEDS = (5, 6, 7, 8, 9)
+SEEDS = (30, 31, 32, 33, 34)
 BUDGET_SECONDS = 60
 METHODS = (
     "microtome.attribute.pruning_order", "microtome.attribute.unit_relevance", "microtome.attribute.rules.lrp_rules",
-    "microtome.attribute.rules.mode",
+    "microtome.attribute.rules.mode", "microtome.attribute.rules.composites",
 )  # fmt: skip
-LAYERS, CLASSES, SHOTS = ("1", "4", "8"), 10, 10
+LAYERS, CLASSES, SHOTS, DRAWS = ("1", "4", "8"), 10, 10, 3
+CRITERIA = ("weight", "gradient", "taylor")
 
 CLAIMS = [
     Claim("area under the curve above random removal", "over_random", 0.08, null="wrong_over_random"),
@@ -56,29 +62,38 @@ def run(seed: int) -> dict[str, float]:
     net = network(seed)
     fit(net, lambda step: F.cross_entropy(net(rows(images[600:], step))[:, :CLASSES], rows(labels[600:], step)), 250, lr=3e-3)
     subject = Subject(net)
-    wanted = torch.from_numpy(rng(seed, "three digits").permutation(CLASSES)[:3].copy())
-    inside = torch.isin(labels, wanted)
-    test = (images[:600][inside[:600]], labels[:600][inside[:600]])
-    right, wrong = references(images, labels, wanted), references(images, labels, others(wanted))
-    again = references(images, labels, wanted, skip=SHOTS)
-    orders = {k: pruning_order(subject, t, LAYERS) for k, t in (("lrp", right), ("wrong", wrong), ("again", again))}
-    orders |= {k: removal_steps(lambda gone, k=k: criterion(subject, right, gone, k)) for k in ("weight", "gradient", "taylor")}
-    area = {name: curve(subject, order, test, wanted) for name, order in orders.items()}
-    sizes = {s: len(net.get_submodule(s).weight) for s in LAYERS}
-    drawn = [{s: torch.from_numpy(rng(seed, "order", k, s).random(n)) for s, n in sizes.items()} for k in range(5)]
-    base = float(np.mean([curve(subject, removal_steps(lambda gone, v=v: v), test, wanted) for v in drawn]))
-    best = max(area[k] for k in ("weight", "gradient", "taylor"))
-    lead = area["lrp"] - base
     with torch.no_grad():
         accuracy = float((net(images[:600])[:, :CLASSES].argmax(1) == labels[:600]).float().mean())
+    draws = [rng(seed, "three digits", k).permutation(CLASSES)[:3].copy() for k in range(DRAWS)]
+    parts = [areas(subject, images, labels, torch.from_numpy(wanted), seed) for wanted in draws]
+    area = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+    best, lead = max(area[k] for k in CRITERIA), area["lrp"] - area["random"]
+    first = references(images, labels, torch.from_numpy(draws[0]))
     return {
-        "over_random": lead, "wrong_over_random": area["wrong"] - base, "over_best": area["lrp"] - best,
-        "random_over_best": base - best, "lost_lead": (area["lrp"] - area["wrong"]) / lead,
+        "over_random": lead, "wrong_over_random": area["wrong"] - area["random"], "over_best": area["lrp"] - best,
+        "random_over_best": area["random"] - best, "lost_lead": (area["lrp"] - area["wrong"]) / lead,
         "same_references": (area["lrp"] - area["again"]) / lead,
-        "kept": agreement(unit_relevance(subject, right, LAYERS)),
-        "taylor_kept": agreement(criterion(subject, right, [], "taylor", norm=False)), "accuracy": accuracy,
-        **{f"area_{k}": area[k] for k in ("lrp", "weight", "gradient", "taylor")}, "area_random": base,
+        "kept": agreement(unit_relevance(subject, first, LAYERS, composite="z_plus")),
+        "taylor_kept": agreement(criterion(subject, first, [], "taylor", norm=False)), "accuracy": accuracy,
+        **{f"area_{name}": value for name, value in area.items()},
     }  # fmt: skip
+
+
+def areas(subject: Subject, images: Tensor, labels: Tensor, wanted: Tensor, seed: int) -> dict[str, float]:
+    """Areas under the curve of accuracy on the wanted digits, by criterion."""
+    inside = torch.isin(labels, wanted)
+    test = (images[:600][inside[:600]], labels[:600][inside[:600]])
+    right = references(images, labels, wanted)
+    asked = {"lrp": right, "wrong": references(images, labels, others(wanted)),
+             "again": references(images, labels, wanted, skip=SHOTS)}  # fmt: skip
+    orders = {k: pruning_order(subject, task, LAYERS, composite="z_plus") for k, task in asked.items()}
+    for kind in (*CRITERIA, "gradient_each", "taylor_each"):
+        orders[kind] = removal_steps(lambda gone, kind=kind: criterion(subject, right, gone, kind))
+    found = {name: curve(subject, order, test, wanted) for name, order in orders.items()}
+    sizes = {s: len(subject.module.get_submodule(s).weight) for s in LAYERS}
+    drawn = [{s: torch.from_numpy(rng(seed, "order", k, s).random(n)) for s, n in sizes.items()} for k in range(5)]
+    chance = [curve(subject, removal_steps(lambda gone, v=v: v), test, wanted) for v in drawn]
+    return {**found, "random": float(np.mean(chance))}
 
 
 def network(seed: int) -> nn.Sequential:
@@ -116,7 +131,10 @@ def references(images: Tensor, labels: Tensor, classes: Tensor, skip: int = 0) -
 
 
 def criterion(subject: Subject, task: Task, gone: Units, kind: str, norm: bool = True) -> dict[str, Tensor]:
-    """Weight, gradient and Taylor scores of the network without the units `gone`, each divided by the norm of its layer."""
+    """Scores of the network without the units `gone`, each divided by the norm of its layer.
+
+    `kind` is weight, gradient or taylor; "_each" behind it takes the absolute value of each image before the sum over them.
+    """
     if kind == "weight":  # of the convolution with its batch norm folded in
         norms = {s: subject.module.get_submodule(s) for s in LAYERS}
         convs = {s: subject.module.get_submodule(str(int(s) - 1)).weight.detach() for s in LAYERS}
@@ -125,13 +143,12 @@ def criterion(subject: Subject, task: Task, gone: Units, kind: str, norm: bool =
         for site, unit in gone:
             scores[site][unit] = 0.0
     else:
-        bound, edits = subject.bind(task), removed(gone)
-        _, grads = subject.gradients(bound.inputs, list(LAYERS), bound.metric, edits)
-        values = subject.run(bound.inputs, record=list(LAYERS), edits=edits)
-        if kind == "gradient":
-            scores = {s: g.abs().sum((0, 2, 3)) for s, g in grads.items()}
-        else:
-            scores = {s: (g * values[s]).mean((2, 3)).abs().sum(0) * g[0, 0].numel() for s, g in grads.items()}
+        inputs, edits = subject.bind(task).inputs, removed(gone)
+        loss = lambda logits: F.cross_entropy(logits[:, :CLASSES], task.answers, reduction="none")  # noqa: E731
+        _, grads = subject.gradients(inputs, list(LAYERS), loss, edits)
+        values = subject.run(inputs, record=list(LAYERS), edits=edits)
+        signed = {s: (g * values[s] if kind.startswith("taylor") else g).sum((2, 3)) for s, g in grads.items()}
+        scores = {s: v.abs().sum(0) if kind.endswith("each") else v.sum(0).abs() for s, v in signed.items()}
     return {s: v / v.norm() for s, v in scores.items()} if norm else scores
 
 

@@ -24,8 +24,8 @@ CATALOG = ("trace", 16)
 SEEDS = (0, 1, 2)
 BUDGET_SECONDS = 90
 METHODS = ("microtome.trace.transcoder_circuits", "microtome.trace.frozen", "microtome.trace.rows", "microtome.trace.stations")
-DOCUMENTS, PROMPTS, TOP = 300, 16, 10
-SETTINGS = {"latents": 256, "k": 16, "steps": 600, "batch": 256, "lr": 3e-3}
+DOCUMENTS, HELD, PROMPTS, TOP = 1200, 64, 12, 10
+SETTINGS = {"latents": 1024, "k": 16, "steps": 250, "batch": 256, "lr": 6e-3}
 
 CLAIMS = [
     Claim("contributions add up to the target (largest relative error)", "error", 1e-4, "<=", null="error_without_errors"),
@@ -44,7 +44,7 @@ def run(seed: int) -> dict[str, float]:
     saes = [topk_sae(recording[w], seed=seed, **SETTINGS) for w in writes]
     shuffled = [transcoder(shuffle(recording, r, w, seed), reads=r, writes=w, seed=seed, **SETTINGS)
                 for r, w in zip(reads[:1], writes[:1])]  # fmt: skip
-    held = subject.inputs(subject.organism.examples(24, seed + 1000))
+    held = subject.inputs(subject.organism.examples(HELD, seed + 1000))
     ours, sae, null = (recovered(subject, held, found) for found in (coders, saes, shuffled))
     sums, changes = [], []
     for prompt in subject.organism.truth.task("ioi", PROMPTS, seed).clean:

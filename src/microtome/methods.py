@@ -13,6 +13,7 @@ from types import ModuleType
 from microtome.aliases import ALIASES, names_of, plain
 from microtome.errors import UsageError, nearest
 from microtome.method import Method
+from microtome.papers import answers
 
 #: Packages that hold methods. A room that does not exist yet is passed over.
 ROOMS = (
@@ -77,7 +78,8 @@ def _records(module: ModuleType) -> list[Method]:
 
 
 def get(key: str) -> Method:
-    """The method called `key`; the whole call (``mt.decompose.pca``) and its usual names ("Grad-CAM++") are accepted too.
+    """The method called `key`; the whole call (``mt.decompose.pca``), its usual names ("Grad-CAM++") and the key of a paper in
+    the ledger ("binding_id": its first method) are accepted too.
 
     Raises
     ------
@@ -89,6 +91,8 @@ def get(key: str) -> Method:
     if name not in known and plain(key) in ALIASES:
         name = ALIASES[plain(key)].key
     if name not in known:
+        name = next((found.key for found in answers(name) if isinstance(found, Method)), name)
+    if name not in known:
         way_out = nearest(name, known) or " List them: microtome methods."
         raise UsageError(f"no method {key!r} among the {len(known)} methods.{way_out}")
     return known[name]
@@ -98,8 +102,8 @@ def find(text: str, *, question: str | None = None) -> list[Method]:
     """Methods whose record holds every word of `text`, best first.
 
     A word found in the key or a usual name ("saliency") weighs 8, in the summary 4, in the paper 2, elsewhere in the record
-    1; a text that is a usual name puts its method first. Words match by prefix or part, whatever their case; an empty text
-    matches all.
+    1; a text that is a usual name puts its method first, and so does the key of a paper in the ledger. Words match by prefix or
+    part, whatever their case; an empty text matches all.
 
     Parameters
     ----------
@@ -119,14 +123,17 @@ def find(text: str, *, question: str | None = None) -> list[Method]:
     []
     """
     words = text.lower().split()
-    called = plain(ALIASES[plain(text)].key if plain(text) in ALIASES else text)
+    paper = [found.key for found in answers(text) if isinstance(found, Method)]
+    called = paper or [plain(ALIASES[plain(text)].key if plain(text) in ALIASES else text)]
+    order = {plain(key): place for place, key in enumerate(called)}
     scored = []
     for record in all_methods().values():
         if question is not None and record.question != question:
             continue
         points = [_points(record, word) for word in words]
-        if all(points) or plain(record.key) == called:
-            scored.append((plain(record.key) != called, -sum(points), record.key, record))
+        place = order.get(plain(record.key), len(order))
+        if all(points) or place < len(order):
+            scored.append((place, -sum(points), record.key, record))
     return [row[-1] for row in sorted(scored, key=lambda row: row[:3])]
 
 

@@ -247,7 +247,7 @@ def test_refusals_of_measures():
     with pytest.raises(UsageError, match="radius"):
         max_sensitivity(subject, task, gradient, radius=-1.0)
     with pytest.raises(UsageError, match="cannot be moved"):
-        max_sensitivity(*model("embedding", 1), gradient)
+        max_sensitivity(subject, replace(task, clean=torch.ones(4, 6).byte()), gradient)
     with pytest.raises(Degenerate, match="zero everywhere"):
         max_sensitivity(subject, task, lambda s, t: replace(gradient(s, t), values=torch.zeros(len(t), 6)))
     with pytest.raises(Degenerate, match="empty"):

@@ -237,6 +237,22 @@ def test_rules_equal_a_slow_oracle_unit_by_unit(kind):
         torch.testing.assert_close(found.signal["0:input"][i], slow, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("kind", "rule"), [("zplus", r.ZPlus(1e-12, bias=False)), ("alphabeta", r.AlphaBeta(2, 1, 1e-12, bias=False))]
+)
+def test_a_bias_that_takes_no_share_leaves_all_of_it_to_the_inputs(kind, rule):
+    net = models.drawn(nn.Sequential(nn.Linear(7, 5)), 3)
+    x = torch.randn(4, 7, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    metric = Weighted()
+    found = arrived(net, x, r.Composite.of("one", ("linear", rule)), metric=metric).signal["0:input"]
+    with torch.no_grad():
+        sent = net(x) * metric.weights
+    for i in range(4):
+        slow = slow_rule(net[0].weight.detach(), torch.zeros(5).double(), x[i], sent[i], kind)
+        torch.testing.assert_close(found[i], slow, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(found.sum(1), sent.sum(1), rtol=1e-7, atol=1e-9)
+
+
 class Weighted:
     positions = None
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0, 1.5], dtype=torch.float64)

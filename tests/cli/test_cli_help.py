@@ -16,7 +16,8 @@ REGISTERED = list(ROOT_COMMAND.commands)  # type: ignore[attr-defined]
 #: The list that the documents give.
 DOCUMENTED = [
     "study", "study verify", "record", "decompose", "decompose compare", "decompose convert", "describe", "search",
-    "attribute", "attribute evaluate", "trace", "methods", "methods show", "replicate", "organisms", "bench", "doctor",
+    "attribute", "attribute evaluate", "visualise", "trace", "methods", "methods show", "replicate", "organisms", "bench",
+    "doctor",
 ]  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def test_examples_are_commands_that_exist_with_options_that_exist(name):
         assert {w for w in before_dashes if w.startswith("-")} <= known, example
 
 
-@pytest.mark.parametrize("name", ["study", "record", "decompose", "describe", "search", "attribute", "trace"])
+@pytest.mark.parametrize("name", ["study", "record", "decompose", "describe", "search", "attribute", "visualise", "trace"])
 def test_commands_that_run_a_network_take_seed_and_device(name):
     assert {"seed", "device"} <= set(parts(name))
 

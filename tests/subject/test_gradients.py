@@ -102,3 +102,22 @@ def test_what_cannot_be_differentiated_is_refused():
         subject.gradients(noise(2, 3), ["b"], lambda logits: logits[:, 0])
     with pytest.raises(EditTouchedNothing):
         subject.gradients(noise(2, 3), ["a"], lambda logits: logits[:, 0], edits=[ablate("b", how="zero")])
+
+
+def test_whole_numbers_in_the_middle_are_refused_by_name():
+    class Rounded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.pick, self.table = nn.Linear(3, 4), nn.Identity(), nn.Embedding(4, 2)
+
+        def forward(self, x):
+            return self.table(self.pick(self.first(x).argmax(-1)))
+
+    subject = Subject(Rounded())
+    with pytest.raises(SiteError, match=r"first in .* has no gradient: nothing that can be differentiated"):
+        subject.gradients(noise(2, 3), ["first"], lambda logits: logits[:, 0])
+    with pytest.raises(SiteError, match=r"pick .*whole numbers"):
+        subject.gradients(noise(2, 3), ["pick"], lambda logits: logits[:, 0])
+    assert all(p.requires_grad for p in subject.module.parameters())
+    with pytest.raises(RuntimeError, match="must match the size"):  # any other error stays what it is
+        subject.gradients(noise(2, 3), ["table"], lambda logits: logits[:, 0] + torch.zeros(7))

@@ -7,6 +7,7 @@ from torch import nn
 
 from microtome.errors import SiteError, UsageError
 from microtome.subject.edit import ablate, freeze, patch, steer
+from microtome.subject.inputs import Inputs
 from microtome.subject.subject import Subject
 
 
@@ -209,3 +210,27 @@ def test_gradients_at_gates_are_slopes():
 def test_a_gate_that_is_not_there_is_refused(name):
     with pytest.raises(SiteError, match="no site"):
         reader(nn.LSTM).run(noise(2, 5, 3), record=[name])
+
+
+def test_token_ids_reach_a_plain_module_and_what_does_not_fit_says_why():
+    """A Sequential names its input as it likes; ids go in by place."""
+    net = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    ids = torch.randint(5, (6, 3))
+    subject = Subject(net)
+    run = subject.run(ids, record=["0"])
+    with torch.no_grad():
+        torch.testing.assert_close(run.logits, net(ids), rtol=0, atol=0)
+        torch.testing.assert_close(run["0"], net[0](ids), rtol=0, atol=0)
+        torch.testing.assert_close(subject.run(ids.int()).logits, net(ids), rtol=0, atol=0)
+    with pytest.raises(UsageError, match=r"looks up ids.*torch\.long"):
+        subject.run(ids.float())
+    with pytest.raises(UsageError, match=r"list.*torch\.tensor"):
+        subject.run(ids.tolist())
+    padded = Inputs({"input_ids": ids, "attention_mask": (ids > 0).long().index_fill(1, torch.tensor([2]), 0)})
+    with pytest.raises(UsageError, match=r"no argument attention_mask.*equal length"):
+        subject.run(padded)
+    with pytest.raises(UsageError, match="no argument pixels"):
+        subject.run({"pixels": torch.ones(2, 3)})
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as wrong:
+        subject.run(ids[:, :2])  # another fault keeps its own name
+    assert not isinstance(wrong.value, UsageError)

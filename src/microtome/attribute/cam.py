@@ -14,6 +14,7 @@ from torch import Tensor
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.layout import Layout, layout_of
 from microtome.errors import NonFinite, SiteError
+from microtome.subject.fingerprint import current_fingerprint
 from microtome.subject.gradients import gradients
 
 Formula = Callable[[Tensor, Tensor], Tensor]
@@ -116,7 +117,7 @@ def as_attribution(
     empty = ~(value.flatten(1) > 0).any(1)
     return Attribution(
         value.detach().cpu(), ("batch", *layout.names), site, name, output.detach().cpu(), None, evaluations, None, None,
-        subject.fingerprint(), task.fingerprint(),
+        current_fingerprint(subject), task.fingerprint(),
         {"metric": bound.metric.name, **(settings or {}), "nowhere_positive": empty.nonzero().flatten().tolist()},
     )  # fmt: skip
 

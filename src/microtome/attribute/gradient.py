@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.place import input_site, position_mask, token_texts
-from microtome.attribute.slopes import gradients
 from microtome.errors import UsageError
 from microtome.method import Paper, method
+from microtome.subject.gradients import gradients
 
 
 @method(

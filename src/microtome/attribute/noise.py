@@ -8,10 +8,10 @@ from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
 from microtome.attribute.place import input_site, position_mask, token_texts
-from microtome.attribute.slopes import differentiable, gradients
 from microtome.errors import UsageError
 from microtome.rng import torch_rng
 from microtome.subject.edit import patch
+from microtome.subject.gradients import differentiable, gradients
 
 
 def noisy_gradients(

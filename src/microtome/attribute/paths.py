@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microtome.attribute.slopes import gradients
 from microtome.attribute.suffix import LEAST, Suffix, suffix_of
 from microtome.engine import shrink_on_oom
 from microtome.subject.edit import Edit, patch, replace_with
+from microtome.subject.gradients import gradients
 
 #: Bytes that a chunk of points may keep for its backward, whatever the number of steps (one point is always run).
 CHUNK_BYTES = 128 * 2**20

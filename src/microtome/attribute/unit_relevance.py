@@ -34,7 +34,8 @@ def unit_relevance(
     sites : sequence of str
         Outputs of layers with axes (batch, channel, ...) or (batch, unit).
     composite : str or Composite, default epsilon_alpha1_beta0
-        The paper's: alpha 1, beta 0 in convolutions, epsilon in dense layers.
+        The paper's: alpha 1, beta 0 in convolutions, epsilon in dense layers. "z_plus" is what its code does: positive
+        contributions in all layers, biases without a share, so that every layer has the same sum.
     metric : str, optional
         Default: the task's.
     shares : bool, default False

@@ -18,6 +18,7 @@ from microtome.cli import (
     search,
     study,
     trace,
+    visualise,
 )
 from microtome.cli.command import Root
 
@@ -35,7 +36,8 @@ app = typer.Typer(
     "4 over budget, 130 stopped.",
 )
 for part in (
-    study, record, decompose, dictionaries, describe, search, attribute, trace, methods, replicate, organisms, bench, doctor,
+    study, record, decompose, dictionaries, describe, search, attribute, visualise, trace, methods, replicate, organisms, bench,
+    doctor,
 ):  # fmt: skip
     part.register(app)
 

@@ -17,6 +17,7 @@ from microtome.decompose.end_to_end_sae import end_to_end_sae
 from microtome.decompose.feature_emergence import feature_emergence
 from microtome.decompose.fitting import Recipe
 from microtome.decompose.formats.circuit_tracer import load_circuit_tracer, save_circuit_tracer
+from microtome.decompose.formats.circuit_tracer_layers import load_circuit_tracer_layer, save_circuit_tracer_layer
 from microtome.decompose.formats.dictionary_learning import load_dictionary_learning, save_dictionary_learning
 from microtome.decompose.formats.gemma_scope import load_gemma_scope, save_gemma_scope
 from microtome.decompose.formats.openai import load_openai, save_openai
@@ -117,6 +118,7 @@ __all__ = [
     "lib",
     "lmm_sae_interp",
     "load_circuit_tracer",
+    "load_circuit_tracer_layer",
     "load_dictionary_learning",
     "load_gemma_scope",
     "load_openai",
@@ -141,6 +143,7 @@ __all__ = [
     "representation_bias",
     "sae_neural_operator",
     "save_circuit_tracer",
+    "save_circuit_tracer_layer",
     "save_dictionary_learning",
     "save_gemma_scope",
     "save_openai",

@@ -16,6 +16,14 @@ from microtome.subject.run import bind_edits, logits_of, refuse_idle, taps_for
 if TYPE_CHECKING:
     from microtome.subject.subject import Subject
 
+#: What torch says -> what it means for a site.
+_MEANS = {
+    "does not require grad": "nothing that can be differentiated leads from there to the metric (argmax, rounding, a table "
+    "that is looked up, or a step without gradients lies between); name a later site, or ask a method without gradients: "
+    "occlusion, kernel_shap",
+    "can require gradients": "it holds whole numbers, which have no gradient; name the site behind the embedding",
+}
+
 
 def gradients(
     subject: "Subject",
@@ -30,6 +38,11 @@ def gradients(
     The gradient at a site is taken of the sum over examples, which is each example's own gradient because examples do not
     mix (in eval mode). Parameters receive no gradient; their flags come back as they were. A metric that gives [n, columns]
     has gradients [columns, n, ...].
+
+    Raises
+    ------
+    SiteError
+        When a site never fired, or cannot be differentiated.
     """
     edits = bind_edits(subject, inputs, edits)
     counts = [Count() for _ in edits]
@@ -70,11 +83,22 @@ def gradients(
             if missing:
                 raise SiteError(f"{', '.join(missing)} never fired during the run.")
             grads = _each(values, [leaves[s.name] for s in chosen])
+    except RuntimeError as error:
+        why = next((told for said, told in _MEANS.items() if said in str(error)), None)
+        if why is None:
+            raise
+        raise SiteError(f"{', '.join(sites)} in {subject.name} has no gradient: {why}.") from error
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
     refuse_idle(edits, counts)
     return values.detach(), dict(zip((s.name for s in chosen), grads)), {k: v.detach() for k, v in leaves.items()}
+
+
+def differentiable(site: str, value: Tensor) -> None:
+    """Refuse a site of whole numbers before anything is computed on it."""
+    if not value.dtype.is_floating_point:
+        raise SiteError(f"{site} has no gradient: {_MEANS['can require gradients']}.")
 
 
 def _each(values: Tensor, leaves: list[Tensor]) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """Inputs: what a subject is run on, as a small mapping of tensors with a batch axis."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -122,4 +122,18 @@ def as_inputs(data: "Inputs | Tensor | Mapping[str, Tensor]") -> Inputs:
     if isinstance(data, Mapping):
         return Inputs({k: v for k, v in data.items() if isinstance(v, Tensor)})
     raise UsageError(f"expected Inputs, a tensor or a mapping of tensors, got {type(data).__name__}. "
-                     "Turn texts into inputs with subject.tokens(texts).")
+                     "Turn texts into inputs with subject.tokens(texts), and lists of numbers or ids with torch.tensor(...).")
+
+
+def misfit(inputs: Inputs, unknown: Iterable[str], error: Exception) -> str:
+    """Why a module could not take its inputs, and the way out; empty when the error has another cause.
+
+    `unknown` are names of inputs that its forward does not have.
+    """
+    names = sorted(unknown)
+    if isinstance(error, TypeError) and names:
+        padded = " Give sequences of equal length: then there is no mask." if "attention_mask" in names else ""
+        return f"its forward has no argument {', '.join(names)}.{padded}"
+    if inputs.main.is_floating_point() and "embedding" in str(error):
+        return f"it looks up ids, and they came as {inputs.main.dtype}; give them as torch.long: ids.long()."
+    return ""

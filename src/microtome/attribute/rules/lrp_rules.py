@@ -55,24 +55,32 @@ class Winner:
 
 @dataclass(frozen=True)
 class ZPlus:
-    """R_i = sum_j (x_i w_ij)+ / sum_i (x_i w_ij)+ R_j: positive contributions only."""
+    """R_i = sum_j (x_i w_ij)+ / sum_i (x_i w_ij)+ R_j: positive contributions only.
+
+    A positive bias contributes and keeps its share; with ``bias=False`` it takes none, and all relevance goes on.
+    """
 
     epsilon: float = 1e-6
+    bias: bool = True
     form: ClassVar[Form] = "relevance"
     reads_output: ClassVar[bool] = False
 
     def back(self, call: Call, inputs: Sequence[Tensor], out: Tensor, signal: Tensor) -> list[Tensor]:
         x, map_ = _affine(call, inputs, "ZPlus")
-        return [_signed(map_, x, signal, positive=True, epsilon=self.epsilon)]
+        return [_signed(map_, x, signal, positive=True, epsilon=self.epsilon, bias=self.bias)]
 
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """R = alpha * (shares of positive contributions) - beta * (shares of negative ones), alpha - beta = 1."""
+    """R = alpha * (shares of positive contributions) - beta * (shares of negative ones), alpha - beta = 1.
+
+    A bias contributes to the shares of its sign and keeps its own; with ``bias=False`` it takes none.
+    """
 
     alpha: float = 2.0
     beta: float = 1.0
     epsilon: float = 1e-6
+    bias: bool = True
     form: ClassVar[Form] = "relevance"
     reads_output: ClassVar[bool] = False
 
@@ -82,9 +90,9 @@ class AlphaBeta:
 
     def back(self, call: Call, inputs: Sequence[Tensor], out: Tensor, signal: Tensor) -> list[Tensor]:
         x, map_ = _affine(call, inputs, "AlphaBeta")
-        share = self.alpha * _signed(map_, x, signal, positive=True, epsilon=self.epsilon)
+        share = self.alpha * _signed(map_, x, signal, positive=True, epsilon=self.epsilon, bias=self.bias)
         if self.beta:
-            share = share - self.beta * _signed(map_, x, signal, positive=False, epsilon=self.epsilon)
+            share = share - self.beta * _signed(map_, x, signal, positive=False, epsilon=self.epsilon, bias=self.bias)
         return [share]
 
 
@@ -168,13 +176,15 @@ def _affine(call: Call, inputs: Sequence[Tensor], rule: str) -> tuple[Tensor, Af
     return x, call.affine
 
 
-def _signed(map_: Affine, x: Tensor, signal: Tensor, *, positive: bool, epsilon: float) -> Tensor:
+def _signed(map_: Affine, x: Tensor, signal: Tensor, *, positive: bool, epsilon: float, bias: bool) -> Tensor:
     """Shares of the positive (or negative) contributions; the bias of that sign takes part and keeps its share."""
-    w, b = map_.weight, map_.bias
+    w, b = map_.weight, map_.bias if bias else None
+    own = None if b is None else b.clamp(min=0) if positive else b.clamp(max=0)
+    if bool((x >= 0).all()):  # behind a ReLU: one of the two is not needed
+        return _two(map_, x, signal, (w.clamp(min=0) if positive else w.clamp(max=0), own), (w, None), epsilon)
     plus, minus = w.clamp(min=0), w.clamp(max=0)
     first, second = (plus, minus) if positive else (minus, plus)
-    bias = None if b is None else b.clamp(min=0) if positive else b.clamp(max=0)
-    return _two(map_, x, signal, (first, bias), (second, None), epsilon)
+    return _two(map_, x, signal, (first, own), (second, None), epsilon)
 
 
 def _two(

@@ -81,7 +81,9 @@ class RuleMode(TorchFunctionMode):
                 return func(*args, **kwargs)
             apart = call_of(*_apart(func, args, kwargs), call.path)
             assert apart is not None
-            out = hang(apart[0], rule, [args[0].clone(), *inputs[1:]], self.ledger, self.composite.form)
+            before = args[0].clone()
+            self.ledger.overwritten(args[0], before.detach())
+            out = hang(apart[0], rule, [before, *inputs[1:]], self.ledger, self.composite.form)
             return func(*args, **kwargs) if out is None else args[0].copy_(out)
         out = hang(call, rule, inputs, self.ledger, self.composite.form)
         if out is None:  # several outputs, or integers: left to autograd

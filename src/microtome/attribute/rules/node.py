@@ -1,5 +1,6 @@
 """The node that a rule hangs behind a value, and the ledger of what it loses."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,18 @@ class Ledger:
         self.lost: dict[str, Tensor] = {}
         self.unruled: set[str] = set()
         self.start: Tensor | None = None
+        self.held: dict[int, tuple[weakref.ref, weakref.ref]] = {}
+
+    def hold(self, out: Tensor, held: "_Held") -> None:
+        """Remember whose output a tensor is."""
+        self.held[id(out)] = weakref.ref(out), weakref.ref(held)
+
+    def overwritten(self, x: Tensor, copy: Tensor) -> None:
+        """A call is about to work in place on x: the call that made it goes on with the copy."""
+        out, held = self.held.get(id(x), (None, None))
+        if out is None or held is None or out() is not x or (maker := held()) is None or x._version != maker.made:
+            return
+        maker.out, maker.made = copy, copy._version
 
     def enter(self, call: Call, before: Tensor, after: Sequence[Tensor]) -> None:
         """Add one call: relevance at its output and at its inputs."""
@@ -113,6 +126,7 @@ def hang(
     held = _Held(call, rule, inputs, value, ledger, form)
     out = _Ruled.apply(held, *inputs)
     held.settle(out)  # pyright: ignore[reportArgumentType]
+    ledger.hold(out, held)  # pyright: ignore[reportArgumentType]
     return out  # pyright: ignore[reportReturnType]
 
 

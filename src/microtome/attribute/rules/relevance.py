@@ -11,8 +11,8 @@ from microtome.attribute.rules.composites import composite_of
 from microtome.attribute.rules.mode import applied
 from microtome.attribute.rules.node import Ledger, start
 from microtome.attribute.rules.rule import Composite, Form
-from microtome.attribute.slopes import gradients
 from microtome.subject.edit import Edit
+from microtome.subject.gradients import gradients
 from microtome.subject.inputs import Inputs
 
 

@@ -14,6 +14,11 @@ from microtome.errors import FormatError, ShapeError, SubjectMismatch, UsageErro
 from microtome.subject.alias import canonical
 from microtome.subject.recording.join import joined
 
+#: Names that TransformerLens has for sites inside a block.
+HOOKS = (
+    "hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_q", "attn.hook_k",
+    "attn.hook_v", "attn.hook_z", "mlp.hook_pre", "mlp.hook_post", "ln1.hook_normalized", "ln2.hook_normalized",
+)  # fmt: skip
 #: Rows that a dictionary is checked on.
 CHECK_ROWS = 4096
 
@@ -43,6 +48,18 @@ def take(tensors: Mapping[str, Any], names: Mapping[str, str], where: Path) -> d
         value = torch.as_tensor(value)
         out[ours] = value.T.contiguous() if theirs.endswith(".T") else value
     return out
+
+
+def hook_name(site: str) -> str:
+    """The name that TransformerLens has for a site of a block, which other libraries look for; any other site as it is.
+
+    >>> hook_name("blocks.3.resid_post"), hook_name("layer1.conv2")
+    ('blocks.3.hook_resid_post', 'layer1.conv2')
+    """
+    start, block, leaf = (site.split(".", 2) + ["", ""])[:3]
+    theirs = {canonical(f"blocks.0.{hook}"): hook for hook in HOOKS}
+    found = theirs.get(f"blocks.0.{leaf}") if start == "blocks" else None
+    return site if found is None else f"blocks.{block}.{found}"
 
 
 def make(where: Path, site: str, parts: dict[str, Any], *, width: int | None = None, cls: Any = SparseDictionary) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from microtome.decompose.formats.circuit_tracer import load_circuit_tracer, save_circuit_tracer
+from microtome.decompose.formats.circuit_tracer_layers import load_circuit_tracer_layer, save_circuit_tracer_layer
 from microtome.decompose.formats.common import verify
 from microtome.decompose.formats.dictionary_learning import load_dictionary_learning, save_dictionary_learning
 from microtome.decompose.formats.gemma_scope import load_gemma_scope, save_gemma_scope
@@ -57,6 +58,7 @@ LAYOUTS = {
     "gemma_scope": Layout(load_gemma_scope, save_gemma_scope, ("params.npz",), names_site=False),
     "openai": Layout(load_openai, save_openai, names_site=False),
     "circuit_tracer": Layout(load_circuit_tracer, save_circuit_tracer, ("config.yaml",), takes_site=False),
+    "circuit_tracer_layer": Layout(load_circuit_tracer_layer, save_circuit_tracer_layer),
 }
 
 
@@ -69,8 +71,11 @@ def guess(path: str | Path) -> str:
         When it is none that is known; names the marks.
     """
     path = Path(path)
-    if path.is_file() and path.suffix in (".npz", ".pt"):
-        return "gemma_scope" if path.suffix == ".npz" else "openai"
+    of_file = {".npz": "gemma_scope", ".pt": "openai", ".safetensors": "circuit_tracer_layer"}
+    if path.is_file() and path.suffix in of_file:
+        return of_file[path.suffix]
+    if (path / "params.safetensors").is_file():
+        return "gemma_scope"
     for name, layout in LAYOUTS.items():
         if layout.marks and all((path / mark).is_file() for mark in layout.marks):
             return name

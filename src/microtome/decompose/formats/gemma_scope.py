@@ -1,4 +1,4 @@
-"""Gemma Scope: ``params.npz`` with a JumpReLU dictionary whose input is not centred."""
+"""Gemma Scope: ``params.npz`` (of the second, ``params.safetensors``) with a JumpReLU dictionary of inputs as they are."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from microtome import io
 from microtome.decompose.dictionary import SparseDictionary
 from microtome.decompose.formats.common import make, take, verify
 from microtome.decompose.transcoding import Transcoder
-from microtome.errors import UsageError
+from microtome.errors import FormatError, UsageError
 
 NAMES = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+FILES = ("params.npz", "params.safetensors")
 
 
 def load_gemma_scope(path: str | Path, *, site: str, writes: str | None = None, recording: Any = None) -> SparseDictionary:
-    """Read ``params.npz`` of Gemma Scope.
+    """Read ``params.npz`` of Gemma Scope, or ``params.safetensors`` of Gemma Scope 2.
 
     Parameters
     ----------
@@ -32,14 +33,22 @@ def load_gemma_scope(path: str | Path, *, site: str, writes: str | None = None, 
     Raises
     ------
     FormatError
-        When an array is missing or transposed.
+        When an array is missing or transposed, or codes are to be scaled.
     SubjectMismatch
         When the recording does not fit.
     """
     path = Path(path)
-    path = path / "params.npz" if path.is_dir() else path
-    parts: dict[str, Any] = take(io.read_npz(path), NAMES, path) | {"activation": "jumprelu"}
-    more = {"centred": False} if writes is None else {"writes": writes}
+    if path.is_dir():
+        path = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
+    found = io.read_tensors(path) if path.suffix == ".safetensors" else io.read_npz(path)
+    found = {f"W{name[1:]}" if name.startswith("w_") else name: torch.as_tensor(value) for name, value in found.items()}
+    if "scaling_factor" in found and not bool((found["scaling_factor"] == 1).all()):
+        raise FormatError(f"'{path}' scales its codes by a 'scaling_factor', which this reader would drop.")
+    skip = found.get("affine_skip_connection")
+    if skip is not None and writes is None:
+        raise FormatError(f"'{path}' holds a transcoder with a skip connection; say what it writes with writes=.")
+    parts: dict[str, Any] = take(found, NAMES, path) | {"activation": "jumprelu"}
+    more: dict[str, Any] = {"centred": False} if writes is None else {"writes": writes, "W_skip": skip}
     made = make(path, site, parts | more, cls=SparseDictionary if writes is None else Transcoder)
     made.name = "gemma_scope"
     return verify(made, recording, first_token=False)

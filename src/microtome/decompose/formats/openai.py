@@ -90,6 +90,8 @@ def load_openai(path: str | Path, *, site: str, recording: Any = None) -> Sparse
         k = inner.get("k") if isinstance(inner, dict) else None
         if not isinstance(k, (int, Tensor)):
             raise FormatError(f"'{path}' holds a TopK autoencoder without its k.")
+        if inner.get("postact_fn", "ReLU") != "ReLU":
+            raise FormatError(f"'{path}' applies {inner['postact_fn']!r} to the k largest; only 'ReLU' is read.")
         made = make(path, site, parts | {"activation": "topk", "k": int(k)}, cls=RowNormalised)
     elif kind == "ReLU":
         made = make(path, site, parts | {"activation": "relu"})
@@ -115,7 +117,12 @@ def save_openai(dictionary: SparseDictionary, path: str | Path) -> None:
     for ours, theirs in NAMES.items():
         value = dictionary.tensors()[ours].detach().cpu()
         state[theirs.removesuffix(".T")] = (value.T if theirs.endswith(".T") else value).contiguous()
-    state |= {"activation": "TopK", "activation_state_dict": {"k": dictionary.k}} if topk else {"activation": "ReLU"}
+    # What its training counts per latent, at the values of a fresh autoencoder: a strict reader misses them otherwise.
+    state["stats_last_nonzero"] = torch.zeros(dictionary.dim, dtype=torch.long)
+    state |= {"latents_activation_frequency": torch.ones(dictionary.dim), "latents_mean_square": torch.zeros(dictionary.dim)}
+    state |= {"activation": "TopK", "activation_state_dict": {"k": dictionary.k, "postact_fn": "ReLU"}} if topk else {
+        "activation": "ReLU", "activation_state_dict": {}
+    }
     buffer = bytes_io.BytesIO()
     torch.save(state, buffer)
     io.write_bytes(Path(path), buffer.getvalue())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from microtome import io
 from microtome.decompose.dictionary import SparseDictionary
-from microtome.decompose.formats.common import verify
+from microtome.decompose.formats.common import hook_name, verify
 from microtome.decompose.transcoding import Transcoder
 from microtome.errors import FormatError, ShapeError, UsageError, nearest
 from microtome.subject.alias import canonical
@@ -78,7 +78,7 @@ def save_saelens(dictionary: SparseDictionary, folder: str | Path, *, metadata: 
     folder : path
         Made if absent.
     metadata : dict, optional
-        E.g. model_name, hook_name (default: the site), context_size, prepend_bos.
+        E.g. model_name, hook_name (default: the site, by TransformerLens' name where it has one), context_size, prepend_bos.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def save_saelens(dictionary: SparseDictionary, folder: str | Path, *, metadata: 
     """
     folder = Path(folder)
     kind = {"relu": "standard", "topk": "topk"}.get(dictionary.activation, "jumprelu")
-    out = {"hook_name_out": dictionary.writes} if isinstance(dictionary, Transcoder) else {}
+    out = {"hook_name_out": hook_name(dictionary.writes)} if isinstance(dictionary, Transcoder) else {}
     cfg = {
         "architecture": kind, "d_in": dictionary.width, "d_sae": dictionary.dim,
         "dtype": str(dictionary.W_enc.dtype).removeprefix("torch."), "device": "cpu",
         "apply_b_dec_to_input": dictionary.centred, "normalize_activations": "none", "reshape_activations": "none",
-        "metadata": {"hook_name": dictionary.site, **out} | (metadata or {}),
+        "metadata": {"hook_name": hook_name(dictionary.site), **out} | (metadata or {}),
     }  # fmt: skip
     if dictionary.activation == "topk":
         cfg |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": False}

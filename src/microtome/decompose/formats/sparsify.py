@@ -39,8 +39,12 @@ def load_sparsify(
     cfg = read_object(folder / "cfg.json")
     if cfg.get("activation", "topk") != "topk":
         raise FormatError(f"'{folder}' holds the activation {cfg['activation']!r}; only 'topk' is read.")
+    if cfg.get("signed"):
+        raise FormatError(f"'{folder}' keeps the k largest of either sign; only positive latents are read.")
     tensors = io.read_tensors(folder / "sae.safetensors")
     skip = bool(cfg.get("skip_connection"))
+    if skip and not cfg.get("transcode"):
+        raise FormatError(f"'{folder}' holds an autoencoder with a skip connection; only a transcoder has one.")
     parts: dict[str, Any] = take(tensors, NAMES | ({"W_skip": "W_skip.T"} if skip else {}), folder)
     parts |= {"activation": "topk", "k": int(cfg.get("k", 0))}
     width = int(cfg["d_in"]) if cfg.get("d_in") else None
@@ -59,11 +63,15 @@ def save_sparsify(dictionary: SparseDictionary, folder: str | Path) -> None:
     Raises
     ------
     UsageError
-        When the dictionary is not TopK, or an autoencoder that does not take b_dec from its input.
+        When the dictionary is not TopK, an autoencoder that does not take b_dec from its input, or a transcoder between
+        sites of different widths.
     """
     across = isinstance(dictionary, Transcoder)
     if dictionary.activation != "topk" or not (across or dictionary.centred):
         raise UsageError("sparsify holds TopK dictionaries (autoencoders with b_dec taken from the input); this is none.")
+    if across and dictionary.written_width != dictionary.width:
+        widths = f"{dictionary.width} to {dictionary.written_width}"
+        raise UsageError(f"sparsify's transcoders write as many units as they read; this one goes from {widths}.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {name: value.detach().cpu() for name, value in dictionary.tensors().items()}

@@ -9,5 +9,15 @@ from microtome.organisms.superposition.organism import (
     train_instances,
     train_on,
 )
+from microtome.organisms.superposition.many import train_many
 
-__all__ = ["SuperpositionTruth", "ToySuperposition", "build", "examples", "train", "train_instances", "train_on"]
+__all__ = [
+    "SuperpositionTruth",
+    "ToySuperposition",
+    "build",
+    "examples",
+    "train",
+    "train_instances",
+    "train_many",
+    "train_on",
+]

@@ -16,12 +16,16 @@ LARGEST = 256
 
 def png(pixels: np.ndarray) -> str:
     """RGB bytes [y, x, 3] as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(encoded(pixels)).decode("ascii")
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """RGB bytes [y, x, 3] as the bytes of a PNG file."""
     high, wide, _ = pixels.shape
     lines = np.concatenate([np.zeros((high, 1), np.uint8), pixels.reshape(high, -1)], axis=1)  # filter 0 before each row
     header = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
     data = zlib.compress(lines.tobytes(), 9)
-    body = _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode("ascii")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
