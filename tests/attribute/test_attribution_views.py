@@ -92,6 +92,19 @@ def test_p_is_at_its_rate_where_the_map_is_one_of_the_draws_and_small_where_it_w
     assert float((learned.p[:, planted.position] <= 0.05).double().mean()) >= 0.9
 
 
+@pytest.mark.slow
+def test_p_is_at_its_rate_on_networks_that_are_untrained_themselves():
+    """A tenth of the examples has a place with p <= 0.1, whatever network; examples of a network hang together."""
+    planted = planted_network(0)
+    shares = []
+    for k in range(80):
+        untrained = planted.subject.twin("reinit", seed=10_000 + k)
+        found = with_null(untrained, planted.task, partial(occlusion, baseline="mean"), twins=19, seed=20 * k)
+        shares.append(float((found.p.flatten(1).amin(1) <= 0.1).double().mean()))
+    error = float(np.std(shares) / np.sqrt(len(shares)))
+    assert abs(float(np.mean(shares)) - 0.1) <= 3 * error, (float(np.mean(shares)), error)
+
+
 def test_intervals_of_sampled_methods_cover_the_exact_value():
     """Shapley values of six players, from all coalitions, lie in most Student intervals of 95% of sampled ones."""
     g = torch.Generator().manual_seed(3)

@@ -60,13 +60,13 @@ class Descriptions:
 
     @property
     def described(self) -> list[Description]:
-        """Those that hold on unseen documents, the highest score first."""
+        """Those that hold on unseen samples, the highest score first."""
         kept = [d for d in self.descriptions if d.verdict == "described"]
         return sorted(kept, key=lambda d: -d.score.value)
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One line per unit: description, scores on unseen documents with their interval, p, q, verdict."""
+        """One line per unit: description, scores on unseen samples with their interval, p, q, verdict."""
         import pandas as pd
 
         return pd.DataFrame([
@@ -87,7 +87,7 @@ class Descriptions:
         """How many units are described, with the mean score, its null and its controls."""
         count = sum(d.verdict == "described" for d in self.descriptions)
         return Finding(
-            f"{count} of {len(self)} units have a description in words that holds on unseen documents",
+            f"{count} of {len(self)} units have a description in words that holds on unseen samples",
             estimate=self.estimate, nulls=(self.null,), controls=self.controls, table=self.table,
             provenance=self.provenance, alpha=self.alpha,
         )  # fmt: skip

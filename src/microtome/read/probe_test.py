@@ -53,7 +53,7 @@ def probe_test(
     area = np.asarray(auroc(random, y))
     low, high = np.percentile(spread, [2.5, 97.5]) if spread else (value, value)
     return Finding(
-        f"'{label}' can be read from {data.site} on unseen documents",
+        f"'{label}' can be read from {data.site} on unseen samples",
         estimate=Estimate(value, float(min(low, value)), float(max(high, value)), n=len(np.unique(groups)), unit="AUROC",
                           method="document bootstrap"),
         nulls=(Null("labels shifted along the recording", shifted, value, "greater"),

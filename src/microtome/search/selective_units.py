@@ -147,7 +147,7 @@ def _finding(recording: Any, rows: list[dict], null_best: np.ndarray, alpha: flo
     lead = table[table["rank"] == 1]
     mean = float(lead["auroc"].mean())
     certain = int((lead["q"] <= alpha).sum())
-    claim = f"single units tell {len(lead)} marked properties on unseen documents ({certain} of them after correction)"
+    claim = f"single units tell {len(lead)} marked properties on unseen samples ({certain} of them after correction)"
     known = dict(recording.provenance)
     return Finding(
         claim,

@@ -127,7 +127,7 @@ def unit_trees(
     low, high = np.percentile(spread.mean(1), [2.5, 97.5])
     mean, known = float(scores.mean()), dict(recording.provenance)
     return Finding(
-        f"trees of a few units tell {len(names)} marked properties on unseen documents",
+        f"trees of a few units tell {len(names)} marked properties on unseen samples",
         estimate=Estimate(mean, min(float(low), mean), max(float(high), mean), n=len(names), unit="F1",
                           method="mean over properties, bootstrap over documents"),
         nulls=(Null("labels shifted along the recording", null.mean(1), mean, "greater"),),

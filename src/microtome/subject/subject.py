@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from microtome.stimuli.stimuli import Stimuli
     from microtome.stimuli.task import Task
     from microtome.subject.bind import BoundTask, Metric
+    from microtome.subject.fingerprint import Known
     from microtome.subject.recording import Recording
     from microtome.subject.run import Logits, Run
     from microtome.subject.sweep import Sweep
@@ -78,7 +79,7 @@ class Subject:
         self.architecture = arch.find(module)
         self.trunks: list[Trunk] = arch.resolve(self.architecture, module) if self.architecture else []
         self.known_sites = {name: site for trunk in self.trunks for name, site in trunk.sites.items()}
-        self.known_as: tuple[tuple, str] | None = None  # see fingerprint.current_fingerprint
+        self.known_as: Known | None = None  # see fingerprint.current_fingerprint
         parameters = inspect.signature(module.forward).parameters
         self._forward = frozenset(parameters)
         self._any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -120,10 +121,10 @@ class Subject:
         return lookup(self, str(name))
 
     def fingerprint(self) -> str:
-        """A hash over module structure, every tensor, and the tokenizer."""
-        from microtome.subject.fingerprint import fingerprint
+        """A hash over module structure, every tensor, and the tokenizer; computed again when something was changed."""
+        from microtome.subject.fingerprint import checked_fingerprint
 
-        return fingerprint(self.module, self.tokenizer)
+        return checked_fingerprint(self)
 
     # ---- what it is shown
 

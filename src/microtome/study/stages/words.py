@@ -14,7 +14,7 @@ ROWS, DESCRIBED, CARDS = 8000, 160, 9
 
 
 def words(context: Context) -> Section:
-    """Predicates for a sample of neurons, scored on unseen documents; how many marked properties they name."""
+    """Predicates for a sample of neurons, scored on unseen samples; how many marked properties they name."""
     recording = some_rows(context.neurons, ROWS, context.seed)
     if "token" not in recording.index.columns:
         text = Text("Descriptions in words are made for token data; for images see the units of properties above.")
@@ -43,7 +43,7 @@ def words(context: Context) -> Section:
     strong = sum(d.score.value >= 0.5 for d in found.described)
     lead = (f"Descriptions made from activations alone name {len(hits)} of {len(marked)} marked properties (quick form on "
             f"random twins: {twin:.1f} on average); {strong} of {len(found)} neurons have one that predicts them well on "
-            "unseen documents.")  # fmt: skip
+            "unseen samples.")  # fmt: skip
     return Section("words", "Neurons in words", lead, [finding], blocks)
 
 
