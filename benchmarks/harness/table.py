@@ -28,7 +28,8 @@ def _table(case: dict[str, Any], unit: str) -> list[str]:
 
 
 def _row(row: dict[str, Any]) -> str:
-    name = row["side"] + "".join(f" {v}" for k, v in row.get("versions", {}).items() if row["side"].startswith(k))
+    library = row["side"].replace(",", " ").split()[0]
+    name = row["side"] + "".join(f" {v}" for k, v in row.get("versions", {}).items() if k == library)
     if "time" not in row:
         return _cells([name, "", "", "", "", "", row["status"]])
     t = row["time"]

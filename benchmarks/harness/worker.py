@@ -18,7 +18,7 @@ from harness import memory
 
 LIBRARIES = ("torch", "transformers", "microtome", "transformer-lens", "nnsight", "auto-circuit", "sae-lens",
              "dictionary-learning", "pyvene", "overcomplete", "captum", "zennit", "shap", "pytorch-grad-cam",
-             "quantus")  # fmt: skip
+             "quantus", "torchcam", "inseq")  # fmt: skip
 #: Where a library is listed under another name.
 LISTED = {"pytorch-grad-cam": "grad-cam"}
 

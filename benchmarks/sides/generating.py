@@ -1,9 +1,11 @@
 """Which earlier tokens each token of a continuation rests on, by microtome and by inseq."""
 
 import numpy as np
+import torch
 from harness.work import Work
 
 from sides import data
+from sides.attributions import spread
 
 
 def _ids(settings: dict) -> tuple:
@@ -13,18 +15,18 @@ def _ids(settings: dict) -> tuple:
 
 
 def microtome(settings: dict) -> Work:
-    """`generation` by the gradient of the token's probability, times the embedding or averaged along a path from zero."""
+    """`generation` by the gradient of each token's probability times the embedding."""
     from functools import partial
 
     from microtome import Subject
     from microtome.attribute import generation, gradient
 
     subject, (prompts, new) = Subject(data.load(settings)), _ids(settings)
-    by = partial(gradient, times="input")
+    by = partial(gradient, at="transformer.wte", times="input")  # as the peer: the words alone, without their places
 
     def outputs(found) -> dict[str, np.ndarray]:
-        maps = found.values.sum(-1).numpy().reshape(len(prompts), settings["new"], -1)
-        return {"prompt": maps[:, :, : settings["length"]] / settings["scale"]}
+        maps = found.values.sum(-1).reshape(len(prompts), settings["new"], -1)
+        return spread(maps[:, :, : settings["length"]])
 
     return Work(lambda: generation(subject, prompts, continuation=new, by=by, metric="probability"), outputs)
 
@@ -42,8 +44,8 @@ def inseq(settings: dict) -> Work:
         return model.attribute(asked, told, batch_size=len(asked), show_progress=False)
 
     def outputs(found) -> dict[str, np.ndarray]:
-        maps = np.stack([one.target_attributions.sum(-1).numpy() for one in found.sequence_attributions])
-        return {"prompt": maps[:, : settings["length"]].transpose(0, 2, 1) / settings["scale"]}
+        maps = torch.stack([one.target_attributions.sum(-1) for one in found.sequence_attributions])
+        return spread(maps[:, : settings["length"]].transpose(1, 2))
 
     return Work(call, outputs)
 

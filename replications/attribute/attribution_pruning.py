@@ -19,13 +19,16 @@ absolute values before the sum over places; none lost five points where random c
 64 channels with norms and L2 decay through Adam (2e-3) in place of the penalty: no channel falls silent, LRP loses 26 points,
 integrated gradients 19, random channels 61.
 
+Calibrated on seeds 20 to 24, where the claims hold on each seed (before, on the median); against the smallest filters, a
+matter of single pictures, the median counts.
+
 Not shown: DL-Backtrace, whose exact rules are in a paper of its own; other architectures than a chain of layers.
 
 https://arxiv.org/abs/2507.08330
 """
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import torch
@@ -53,17 +56,16 @@ CHANNELS, PENALTY = 64, 2e-3
 SHARES = tuple(i / 10 for i in range(10))
 
 CLAIMS = [
-    Claim("accuracy lost by LRP scores", "lost_lrp", 0.05, "<=", null="lost_random", over="median"),
-    Claim("accuracy lost by integrated gradients", "lost_ig", 0.05, "<=", null="lost_random", over="median"),
-    Claim("the worse of both, less the loss by random channels", "against_random", -0.03, "<=", null="random_against_random",
-          over="median"),
+    Claim("accuracy lost by LRP scores", "lost_lrp", 0.05, "<=", null="lost_random"),
+    Claim("accuracy lost by integrated gradients", "lost_ig", 0.05, "<=", null="lost_random"),
+    Claim("the worse of both, less the loss by random channels", "against_random", -0.45, "<=", null="random_against_random"),
     Claim("the worse of both, less the loss by the smallest filters", "against_magnitude", 0.01, "<=",
           null="random_against_magnitude", over="median"),
-    Claim("share of each layer that goes within five points, by LRP, less that by random channels", "sweep", 0.1,
-          null="sweep_random", over="median"),
+    Claim("share of each layer that goes within five points, by LRP, less that by random channels", "sweep", 0.25,
+          null="sweep_random"),
     Claim("rank correlation of heat maps before and after", "survived", 0.9, null="random_survived"),
-    Claim("rank correlation of heat maps before and after, less that after random removal", "over_random_map", 0.01,
-          null="random_over_random_map", over="median"),
+    Claim("share of the random draws after which heat maps survive less", "over_random_map", 0.9,
+          null="random_over_random_map"),
     Claim("logits of the smaller module and of the silenced one: largest difference", "structural", 1e-5, "<=",
           null="unpruned"),
     Claim("share of parameters left", "size", 0.4, "<=", null="size_silenced"),
@@ -87,6 +89,7 @@ def run(seed: int) -> dict[str, float]:
     maps = {name: alike(subject, subjects[name], shown) for name in names}
     room = {name: goes(subject, found[name], x, y, whole - 0.05) for name in names}
     mean = lambda part: float(np.mean([part[f"random {i}"] for i in range(DRAWS)]))  # noqa: E731
+    survived, chance = min(maps["lrp"], maps["ig"]), [maps[f"random {i}"] for i in range(DRAWS)]
     worse, random = max(lost["lrp"], lost["ig"]), mean(lost)
     silenced = subject.run(x, edits=found["lrp"].edits).logits
     return {
@@ -94,8 +97,9 @@ def run(seed: int) -> dict[str, float]:
         "against_random": worse - random, "random_against_random": lost["random 0"] - random,
         "against_magnitude": worse - lost["magnitude"], "random_against_magnitude": random - lost["magnitude"],
         "sweep": room["lrp"] - mean(room), "sweep_random": room["random 0"] - mean(room), "room_lrp": room["lrp"],
-        "room_ig": room["ig"], "survived": min(maps["lrp"], maps["ig"]), "random_survived": mean(maps),
-        "over_random_map": min(maps["lrp"], maps["ig"]) - mean(maps), "random_over_random_map": maps["random 0"] - mean(maps),
+        "room_ig": room["ig"], "survived": survived, "random_survived": float(np.mean(chance)),
+        "over_random_map": float(np.mean([v < survived for v in chance])),
+        "random_over_random_map": float(np.mean([v < w for v, w in permutations(chance, 2)])),
         "structural": float((subjects["lrp"].run(x).logits - silenced).abs().max()),
         "unpruned": float((subject.run(x).logits - silenced).abs().max()),
         "quiet": float(np.mean([float((subject.module.get_submodule(n).weight.abs() < 0.01).double().mean()) for n in NORMS])),

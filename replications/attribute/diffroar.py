@@ -6,11 +6,21 @@ that of one trained on adversarial inputs (PGD in the l2 ball) does so less, and
 the digit is always above. DiffROAR trains anew on the pixels of largest, and of smallest, gradient. Nulls: another standard
 network, a random map, the network before training.
 
-That DiffROAR is larger for the robust network does not hold here: which pixels are kept gives the class away (a network that
-sees the mask alone, without values, names the digit), since a gradient's pattern depends on the units that are on, and the
-pixels of smallest gradient carry that pattern as well. Noise on the pixels (standard deviation 0.5) does not help. An earlier
-version tested on 400 pictures, too few for the bound on a random map (0.03 to 0.0625 on seeds 0 to 2, where 0.06 was asked and
-still is); it now tests on 1600, and the reported seeds 5 to 7 are new.
+Which pixels are kept gives the class away (a network that sees the mask alone, without values, names the digit), and any
+tenth of the pixels that either network marks tells 0 from 1 (accuracy above 0.99). DiffROAR therefore differs by what the
+pixels of smallest gradient tell. One network's value lies up to 0.1 from another's: the claim is of the mean over three robust
+and three standard networks, its null of three other standard networks.
+
+Earlier versions said that DiffROAR is not larger for the robust network (0.05 to 0.1 smaller, seeds 5 to 7). Taken apart on
+seeds 100 to 104: it is not the test (with a convolutional network trained anew it is 0.01 to 0.04 smaller; with absent
+pixels drawn from other pictures, so that the mask cannot be seen, -0.05 to 0.03), but the robust network was trained for 200
+steps on a radius of 0.8. Both kinds trained for 800 steps or more, and the attack of radius 1.2 let in over the first 100 of
+them (without that it learns nothing at 1.6), the robust one is 0.07 to 0.18 above with a constant, 0.11 to 0.15 with drawn
+pixels. With ten digits in place of two even the first networks differ by 0.3. A still earlier version tested on 400 pictures,
+too few for the bound on a random map (0.06). The miniature was changed twice since seeds 0 to 2; the reported seeds are new.
+
+The pixels are those of 8 x 8 digits and the networks perceptrons; the paper's data sets have ten classes each, its networks
+are deep, and its standard ones fall below 0 where these do not.
 
 https://arxiv.org/abs/2102.12781
 """
@@ -33,17 +43,18 @@ from microtome.stimuli.vision import blocks
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 102)
-SEEDS = (5, 6, 7)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.attribute.judge.retraining", "microtome.attribute.judge.localisation", "microtome.attribute.gradient")
-TRAIN, TEST, RADIUS, ATTACKS = 1200, 1600, 0.8, 3
+TRAIN, TEST, NETWORKS = 1200, 1600, 3
+RADIUS, ATTACKS, STEPS, RAMP = 1.2, 3, 800, 100
 
 CLAIMS = [
     Claim("gradient mass on the digit's block, robust less standard: lower bound", "robust_gain", 0.1, null="second_gain"),
     Claim("digit always above, less at random: lower bound", "fixed_gain", 0.15, null="second_gain"),
-    Claim("DiffROAR of the robust network less that of the standard one, mean over shares", "robust_diffroar", 0.02,
-          null="random_diffroar"),
-    Claim("why: the mask of the robust map alone gives the class away: accuracy", "mask_accuracy", 0.8,
+    Claim("DiffROAR of robust networks less that of standard ones, mean over shares", "robust_diffroar", 0.06,
+          null="second_diffroar"),
+    Claim("what it must be read with: the mask of the robust map alone gives the class away: accuracy", "mask_accuracy", 0.8,
           null="random_mask_accuracy"),
     Claim("a map of the digit's block has, with 30% of the pixels", "oracle", 0.2, null="random_30"),
     Claim("a random map has at most", "random_largest", 0.06, "<=", null="oracle"),
@@ -56,35 +67,35 @@ def run(seed: int) -> dict[str, float]:
     """Train four networks, compare where their gradients lie, and train anew on what they mark."""
     parts = blocks(TRAIN, seed), blocks(TEST, seed + 100, half="test")
     above = blocks(TRAIN, seed, top=True), blocks(TEST, seed + 100, top=True, half="test")
-    nets = {
-        "standard": trained(parts[0], seed),
-        "second": trained(parts[0], seed + 500),
-        "robust": trained(parts[0], seed, True),
-    }
+    nets = {f"{name} {i}": trained(parts[0], seed + shift + i, name == "robust")
+            for name, shift in (("standard", 0), ("robust", 0), ("second", 500)) for i in range(NETWORKS)}  # fmt: skip
     nets["untrained"] = start(seed)
     mass = {name: on_digit(net, parts[1]) for name, net in nets.items()}
     mass["fixed"] = on_digit(trained(above[0], seed), above[1])
-    low = {name: paired_bootstrap(mass[name], mass["standard"], seed=seed).low for name in ("robust", "fixed", "second")}
-    maps = {name: [slopes(nets[name], p) for p in parts] for name in ("standard", "robust")}
+    low = {name: paired_bootstrap(mass[name], mass["standard 0"], seed=seed).low for name in ("robust 0", "fixed", "second 0")}
+    maps = {name: [slopes(net, p) for p in parts] for name, net in nets.items() if name != "untrained"}
     g = torch_rng(seed, "random map")
-    maps["random"] = [like(m, torch.rand(m.values.shape, generator=g)) for m in maps["standard"]]
-    maps["digit"] = [like(m, p.masks["signal"].flatten(1).float()) for m, p in zip(maps["standard"], parts)]
+    maps["random"] = [like(m, torch.rand(m.values.shape, generator=g)) for m in maps["standard 0"]]
+    maps["digit"] = [like(m, p.masks["signal"].flatten(1).float()) for m, p in zip(maps["standard 0"], parts)]
     sides = [task(p) for p in parts]
     found = {name: diffroar((sides[0], m[0]), (sides[1], m[1]), again, seed=seed) for name, m in maps.items()}
     score = {name: f.difference for name, f in found.items()}
-    names = ("standard", "robust")
+    kinds = {k: torch.stack([score[f"{k} {i}"] for i in range(NETWORKS)]).mean() for k in ("standard", "robust", "second")}
+    able = ("standard 0", "robust 0")
     return {
-        "robust_gain": low["robust"], "fixed_gain": low["fixed"], "second_gain": low["second"],
-        "robust_diffroar": float((score["robust"] - score["standard"]).mean()),
-        "random_diffroar": float(score["random"].mean()),
+        "robust_gain": low["robust 0"], "fixed_gain": low["fixed"], "second_gain": low["second 0"],
+        "robust_diffroar": float(kinds["robust"] - kinds["standard"]),
+        "second_diffroar": float(kinds["second"] - kinds["standard"]),
         "oracle": float(score["digit"][1]), "random_30": float(score["random"][1]),
         "random_largest": float(score["random"].abs().max()),
-        "untrained_away": abs(float(mass["untrained"].mean()) - 0.5), "robust_away": abs(float(mass["robust"].mean()) - 0.5),
-        "accuracy": min(accuracy(nets[n], parts[1]) for n in names),
+        "untrained_away": abs(float(mass["untrained"].mean()) - 0.5), "robust_away": abs(float(mass["robust 0"].mean()) - 0.5),
+        "accuracy": min(accuracy(nets[n], parts[1]) for n in able),
         "untrained_accuracy": accuracy(nets["untrained"], parts[1]),
-        **{f"mass_{n}": float(mass[n].mean()) for n in ("standard", "robust", "fixed")},
-        **{f"diffroar_{n}": float(score[n].mean()) for n in names},
-        "mask_accuracy": float(found["robust"].mask.mean()), "random_mask_accuracy": float(found["random"].mask.mean()),
+        "mass_standard": float(mass["standard 0"].mean()), "mass_robust": float(mass["robust 0"].mean()),
+        "mass_fixed": float(mass["fixed"].mean()), **{f"diffroar_{k}": float(v) for k, v in kinds.items()},
+        **{f"marked_{n.split()[0]}": float(found[n].marked.mean()) for n in able},
+        **{f"rest_{n.split()[0]}": float(found[n].rest.mean()) for n in able},
+        "mask_accuracy": float(found["robust 0"].mask.mean()), "random_mask_accuracy": float(found["random"].mask.mean()),
     }  # fmt: skip
 
 
@@ -95,10 +106,16 @@ def start(seed: int, width: int = 64) -> nn.Sequential:
 
 
 def trained(data: Stimuli, seed: int, robust: bool = False) -> nn.Sequential:
-    """A perceptron that names the digit; robust: on the worst inputs that three steps of PGD find."""
+    """A perceptron that names the digit; robust: on the worst inputs that PGD finds, in a ball that grows at first."""
     net, x, y = start(seed), data.inputs, torch.tensor(data.labels("label"))
-    fit(net, lambda step: F.cross_entropy(net(attacked(net, *rows(x, y, step)) if robust else rows(x, y, step)[0]),
-                                          rows(x, y, step)[1]), 200, lr=1e-2)  # fmt: skip
+
+    def loss(step: int) -> Tensor:
+        pictures, classes = rows(x, y, step)
+        if robust:
+            pictures = attacked(net, pictures, classes, RADIUS * min(1.0, (step + 1) / RAMP))
+        return F.cross_entropy(net(pictures), classes)
+
+    fit(net, loss, STEPS, lr=1e-2)
     return net
 
 
@@ -107,14 +124,14 @@ def rows(x: Tensor, y: Tensor, step: int, batch: int = 100) -> tuple[Tensor, Ten
     return x[at], y[at]
 
 
-def attacked(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Inputs at most `RADIUS` away, moved up the loss by normalised gradients."""
+def attacked(net: nn.Module, x: Tensor, y: Tensor, radius: float) -> Tensor:
+    """Inputs at most `radius` away, moved up the loss by normalised gradients."""
     move = torch.zeros_like(x)
     for _ in range(ATTACKS):
         move.requires_grad_(True)
         (slope,) = torch.autograd.grad(F.cross_entropy(net(x + move), y), move)
-        move = move.detach() + 0.6 * RADIUS * F.normalize(slope.flatten(1)).view_as(x)
-        move = move * (RADIUS / move.flatten(1).norm(dim=1).clamp(min=RADIUS)).view(-1, 1, 1, 1)
+        move = move.detach() + 0.6 * radius * F.normalize(slope.flatten(1)).view_as(x)
+        move = move * (radius / move.flatten(1).norm(dim=1).clamp(min=radius)).view(-1, 1, 1, 1)
     return x + move
 
 

@@ -1,17 +1,27 @@
 """Barkan et al. (2023), Iterated Integrated Attributions: nested paths over the input and a layer.
 
-Pictures of 24 x 24 noisy pixels hold one patch of 6 x 6 with one of four textures; a convolutional network names it. The sum
-of the map is the mean of the logit difference over the input's path less that of the layer's baseline (in float64); the same
-with one node, the null, is not. The share of the positive map within the patch is compared with Grad-CAM and with integrated
-gradients of the same layer; inserting and deleting pixels in its order with a random order. Maps of the network with redrawn
-weights spread as the patch's share of the picture.
+Pictures of 24 x 24 noisy pixels hold one patch of 6 x 6 with one of four textures; a convolutional network names it. The layer
+is what the last convolution gets, its baseline the least value of each channel over the places. The sum of the map is the
+mean of the logit difference over the input's path less that of the layer's baseline (in float64); the same with one node, the
+null, is not. The share of the positive map within the patch is compared with Grad-CAM and with integrated gradients of the
+same layer from the same baseline (null: a random map); inserting and deleting pixels in its order with a random order. Maps
+of networks with redrawn weights spread as the patch's share of the picture.
 
-Whether iterated maps lie in the patch more than the two others depends on the network here: on the reported seeds they are not
-below by more than 0.01 and above in two of three; on the seeds of the calibration (10 to 14) below in three of five, by up to
-0.09. On dimmed pictures the texture sinks in the network's biases, and their maps are averaged in. Neither the layer before
-(where the network above is not homogeneous) nor a third path (IIA3) was better on the worst of these. An earlier version asked
-faithfulness to be above 0 and took maps of redrawn networks for the null of the comparisons, where no map is better than
-another; 0.1 is asked now, the null of the comparisons is a random map, and the reported seeds 5 to 7 are new.
+Earlier forms (the last of them on seeds 5 to 7) took the last convolution's output with a baseline of zero and did not hold:
+above one of the two by 0.017, 0.017 and -0.006, 0 asked. Why: between that layer and the logits there is a mean over places
+and a linear map, so that the inner path does nothing, Grad-CAM and integrated gradients there are one map (equal to the last
+digit behind the activation), and iterating only averages in the maps of dimmed pictures. Of these much lies everywhere, as
+biases light channels at all places. On seeds 100 to 104 a baseline of zero gave lower bounds of -0.023 to 0.004 against
+Grad-CAM; the least value per channel (the paper's code takes a minimum, too) -0.003 to 0.049; that and the layer before,
+where weights do not meet a mean at once, 0.039 to 0.051, and 0.011 to 0.023 against integrated gradients from the same
+baseline. The layer before alone gave -0.006 to 0.016. Training on pictures of all contrasts, which makes dimmed ones
+familiar, changed little (seeds 100 to 102). Networks train for 300 steps instead of 220; the identity, which had been held
+to 0.001 where one node nearly sufficed, is held to the catalogue's 0.01 here; three redrawn networks are averaged, one was.
+Calibrated on seeds 20 to 24.
+
+Limits. One small network with biases and no norms, one kind of data; layer and baseline were chosen on five exploratory
+seeds, and against the same baseline the advantage is small (lower bounds -0.003 to 0.046 in calibration). About half of the
+mass stays outside the patch: the layer sees more than a pixel.
 
 https://arxiv.org/abs/2310.18585
 """
@@ -37,15 +47,16 @@ METHODS = ("microtome.attribute.iia", "microtome.attribute.paths", "microtome.at
 SIDE, PATCH, TEST, LAYER = 24, 6, 60, "4"
 
 CLAIMS = [
-    Claim("the sum is the mean over the input's path: worst relative error at 32 x 32 nodes", "identity", 0.001, "<=",
+    Claim("the sum is the mean over the input's path: worst relative error at 32 x 32 nodes", "identity", 0.01, "<=",
           null="identity_one_node"),
     Claim("mass in the patch, not below Grad-CAM: lower bound of the difference", "over_grad_cam", -0.01,
           null="random_over_grad_cam"),
-    Claim("nor below integrated gradients of the layer", "over_layer_ig", -0.01, null="random_over_layer_ig"),
+    Claim("nor below integrated gradients of the layer, same baseline", "over_layer_ig", -0.01, null="random_over_layer_ig"),
     Claim("and above one of the two", "over_one", 0.0, null="random_over_one"),
     Claim("insertion less deletion, above a random order: lower bound", "faithful", 0.1, null="faithful_redrawn"),
     Claim("mass in the patch beyond its share of the picture", "excess", 0.1, null="redrawn_excess"),
-    Claim("of a network with redrawn weights, distance of the mass from that share", "redrawn_away", 0.1, "<=", null="excess"),
+    Claim("of networks with redrawn weights, mean distance of the mass from that share", "redrawn_away", 0.1, "<=",
+          null="excess"),
 ]  # fmt: skip
 
 
@@ -53,21 +64,21 @@ def run(seed: int) -> dict[str, float]:
     """Train, explain, compare."""
     net = seeded(network, seed, "planted patch").eval()
     x, y, _ = pictures(3000, rng(seed, "planted patch", "train"))
-    fit(net, lambda s: nn.functional.cross_entropy(net(x[rows(s)]), y[rows(s)]), 220, lr=5e-3)
+    fit(net, lambda s: nn.functional.cross_entropy(net(x[rows(s)]), y[rows(s)]), 300, lr=5e-3)
     x, y, where = pictures(TEST, rng(seed, "planted patch", "test"))
     task = Task("texture", x, x.flip(0), y, (y + 1) % 4, kind="image", groups=list(range(TEST)))
     subject = Subject(net)
-    found = {name: compared(s, task, where, seed) for name, s in
-             (("", subject), ("redrawn_", subject.twin("reinit", seed=seed)))}  # fmt: skip
+    ours = compared(subject, task, where, seed)
+    redrawn = [compared(subject.twin("reinit", seed=seed + k), task, where, seed) for k in range(3)]
     double = Task("texture", x[:4].double(), x[:4].double(), y[:4], (y[:4] + 1) % 4, kind="image")
     exact = Subject(net.double())
     missed = [iia(exact, double, at=LAYER, inner=lowest(exact, double), steps=n) for n in (32, 1)]
     size = missed[0].values.flatten(1).sum(1).abs().mean()
-    ours, other = found[""], found["redrawn_"]
+    away = [one["excess"] for one in redrawn]
     return {
         **{name: float(one.residual.abs().max() / size) for name, one in zip(("identity", "identity_one_node"), missed)},
-        **ours, "faithful_redrawn": other["faithful"], "redrawn_excess": other["excess"],
-        "redrawn_away": abs(other["excess"]), "accuracy": float((net(x.double()).argmax(1) == y).double().mean()),
+        **ours, "faithful_redrawn": max(one["faithful"] for one in redrawn), "redrawn_excess": sum(away) / 3,
+        "redrawn_away": sum(abs(one) for one in away) / 3, "accuracy": float((net(x.double()).argmax(1) == y).double().mean()),
     }  # fmt: skip
 
 
@@ -78,18 +89,25 @@ def compared(subject: Subject, task: Task, where: Tensor, seed: int) -> dict[str
             "ig": integrated_gradients(subject, task, at=LAYER, baseline=low)}  # fmt: skip
     shown = {name: heatmap(m, (SIDE, SIDE)).double() for name, m in maps.items()}
     mass = {name: ((s * where).sum((1, 2)) / s.sum((1, 2)).clamp(min=1e-12)).numpy() for name, s in shown.items()}
-    above = {name: bootstrap(mass["iia"] - mass[name], seed=seed).low for name in ("cam", "ig")}
+    above = {name: bound(mass["iia"] - mass[name], seed) for name in ("cam", "ig")}
     random = torch.tensor(rng(seed, "order").random((TEST, SIDE, SIDE)))
     spread = ((random * where).sum((1, 2)) / random.sum((1, 2))).numpy()
-    chance = {name: bootstrap(spread - mass[name], seed=seed).low for name in ("cam", "ig")}
+    chance = {name: bound(spread - mass[name], seed) for name in ("cam", "ig")}
     gain = faithfulness(subject, task, maps["iia"], shown["iia"]) - faithfulness(subject, task, maps["iia"], random)
     return {
         "random_over_grad_cam": chance["cam"], "random_over_layer_ig": chance["ig"], "random_over_one": max(chance.values()),
         "over_grad_cam": above["cam"], "over_layer_ig": above["ig"], "over_one": max(above.values()),
         "excess": float(mass["iia"].mean() - where.double().mean()), "mass": float(mass["iia"].mean()),
         "mass_grad_cam": float(mass["cam"].mean()), "mass_layer_ig": float(mass["ig"].mean()),
-        "faithful": bootstrap(gain, seed=seed).low,
+        "faithful": bound(gain, seed),
     }  # fmt: skip
+
+
+def bound(values: np.ndarray, seed: int) -> float:
+    """Lower end of the interval of the mean over pictures."""
+    low = bootstrap(values, seed=seed).low
+    assert low is not None
+    return low
 
 
 def lowest(subject: Subject, task: Task) -> Tensor:

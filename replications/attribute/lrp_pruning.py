@@ -8,19 +8,23 @@ biases without a share. So do the criteria beside it, each divided by its layer'
 (of the batch norm folded in), and gradient and Taylor of the network's loss, summed over references and places before the
 absolute value is taken. Random order is the mean of five. Filters are removed behind their batch norm.
 
-What is shown: relevance keeps more than random removal and than references of the other seven digits do, and no less than
-the paper's criteria; the sums of the layers agree. What is not: that relevance is the best of scores. Taylor and gradient
-with the absolute value taken of each reference image (as Molchanov et al. define it), reported as `area_taylor_each` and
-`area_gradient_each`, keep more than relevance does (on seed 100: 0.89 and 0.83 against 0.79, where the sums give 0.73 and
-0.60). The lead of the paper's criterion rests on what it is compared with. Relevance of positive contributions does not see
-evidence against a class, which a network this narrow uses.
+What is shown: relevance keeps more than random removal does, and no less than the paper's criteria; the sums of the layers
+agree. What is not, by little: that references of the other seven digits lose half of the lead over random removal. They lost
+0.31 to 1.65 of it, median 0.48, where calibration (seeds 20 to 24) had 0.88 to 1.39. The share is a ratio of two small noisy
+differences; of the mean lead (0.142) they keep 0.036. Digits share filters, so references of some digits say a little about
+others. Nor is relevance the best of scores: Taylor and gradient with the absolute value taken of each reference image (as
+Molchanov et al. define it), reported as `area_taylor_each` and `area_gradient_each`, keep 0.82 to 0.93 and 0.76 to 0.85 where
+relevance keeps 0.69 to 0.84 and the sums 0.66 to 0.78 and 0.56 to 0.68. The lead of the paper's criterion rests on what it is
+compared with. Relevance of positive contributions does not see evidence against a class, which a network this narrow uses.
 
 Before: an earlier version (seeds 0 to 4) without batch norms, where random removal left areas of 0.85 to 0.99; a second one
 (seeds 5 to 9) with one draw of digits, epsilon in the dense layer, biases that kept their share (layers differed by 11% to
 15%), and gradient and Taylor of the logit with absolute values per image, none of which the authors do: it beat the best of
 the others on one seed of five, and references of other digits lost 0.37 to 1.5 of the lead. Tried on seed 100 for this one:
 the paper's toy (two-dimensional data of four classes, three layers of 128 units, two classes kept), where random removal
-keeps 0.88, weights 0.95 and relevance 0.83. The thresholds are those of the first version.
+keeps 0.88, weights 0.95 and relevance 0.83. The thresholds are those of the first version. Networks differ (in calibration
+from 0.06 below the best of the paper's other criteria to 0.15 above it), so areas are judged by the median of five; before, on
+every seed. The text alone was changed after these seeds were run.
 
 https://arxiv.org/abs/1912.08881
 """
@@ -49,9 +53,11 @@ LAYERS, CLASSES, SHOTS, DRAWS = ("1", "4", "8"), 10, 10, 3
 CRITERIA = ("weight", "gradient", "taylor")
 
 CLAIMS = [
-    Claim("area under the curve above random removal", "over_random", 0.08, null="wrong_over_random"),
-    Claim("area, minus that of the best other criterion", "over_best", -0.02, null="random_over_best"),
-    Claim("share of the lead over random that references of the wrong classes lose", "lost_lead", 0.5, null="same_references"),
+    Claim("area under the curve above random removal", "over_random", 0.08, null="wrong_over_random", over="median"),
+    Claim("area, minus that of the best of the paper's other criteria", "over_best", -0.02, null="random_over_best",
+          over="median"),
+    Claim("share of the lead over random that references of the wrong classes lose", "lost_lead", 0.5, null="same_references",
+          over="median"),
     Claim("layers agree in their sum of relevance: smallest over largest", "kept", 0.95, null="taylor_kept"),
 ]  # fmt: skip
 

@@ -1,20 +1,24 @@
 """Zhang et al. (2024), Large Multi-modal Models Can Interpret Features in Large Multi-modal Models: the offline miniature.
 
-Images of 6 x 6 patches; a third of the patches show a small figure, of two colours and two shapes per image out of four each.
-A vision transformer of one block learns which colours and shapes an image holds. Latents of a TopK dictionary of its patch
-tokens are named by a stub of an explainer (what most masked patches of five images have: a colour, a shape, or a coloured
-shape), and the names ground on other images. Setting the latent of a colour on one patch makes the network see that colour
-where there is none. Nulls: patches shuffled within images; other latents set to the same value.
+Images of 6 x 6 patches; a third of the patches show a small figure, of two colours out of four and two shapes out of eight per
+image. A vision transformer of one block learns which colour and shape each patch shows. Latents of a TopK dictionary of its
+patch tokens are named by a stub of an explainer (what most masked patches of five images have: a colour, a shape, or a
+coloured shape), and the names ground on other images. Setting the latent of a colour on one patch makes the network see that
+colour where there is none. Nulls: patches shuffled within images; other latents that fire, set to the same value.
 
-What does not hold: an overlap of one half. The median over twenty latents is near 0.2 in calibration, twice what shuffled
-patches give. Tried on one seed of calibration: 32 to 128 latents with 2 to 4 active, few figures per image (latents then
-model the empty patches) and many, the class token of a two-block transformer (names ground better, 0.3 to 0.4, but no single
-latent on a patch moves the answer), and the mean of the patches (attention spreads what the image holds over all patches, and
-no latent is local).
+Reported before, on the seeds 0, 1, 2: an overlap of 0.12 to 0.26, and steering that failed on one seed. Why, on one seed of
+exploration: that network learnt what an *image* holds, so what a patch shows could be read off its token for 81% of the labels
+only, and masks covered other patches as well (median precision 0.41; 0.96 of a network that learns the patches, and overlap
+0.65 for 0.21). What remained was recall: with few latents a concept is split, so 20 out of 32 or 64 hold fragments. Since then,
+on seeds of exploration only: labels of patches; eight shapes, not four; 128 latents, of which 2 are active (a colour, a shape),
+fitted for longer; masks from half of the peak on, not a quarter, since the most selective latents still fire weakly elsewhere;
+for a colour, the latent of that name alone where there is one, and twelve live latents beside it. Tried and left: larger
+figures (2 x 2 patches: 0.44), six colours and fourteen shapes (0.28 to 0.95: the network is too small for them), 32 to 48
+latents (0.32 to 0.85), 256 (as 128).
 
 Limits. The explainer and the segmenter are exact labels, no models. A randomly initialised encoder has latents for figures too
-(`twin_iou`): what a patch shows is local, and any embedding keeps it, so an overlap says little about training. Steering was
-calibrated on two seeds; on one reported seed it misses what was asked.
+(`twin_iou`): what a patch shows is local, and any embedding keeps it, so an overlap says little about training. Of colours that
+are mixtures of others in the image (yellow), one latent tells less.
 
 https://arxiv.org/abs/2411.14982
 """
@@ -31,16 +35,25 @@ from microtome.rng import rng
 from microtome.subject.recording import Recording
 
 CATALOG = ("decompose", 43)
-SEEDS = (0, 1, 2)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.decompose.lmm_sae_interp", "microtome.decompose.places", "microtome.decompose.topk_sae")
 GRID, PATCH, WIDTH = 6, 4, 32
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
-SHAPES = {"square": "1111100110011111", "cross": "1001011001101001", "bars": "1111000011110000", "post": "0110011001100110"}
+SHAPES = {
+    "square": "1111100110011111",
+    "cross": "1001011001101001",
+    "bars": "1111000011110000",
+    "post": "0110011001100110",
+    "checks": "1010010110100101",
+    "corner": "1111100010001000",
+    "plus": "0100111001000100",
+    "wedge": "0001001101111111",
+}
 NAMES = (*COLOURS, *SHAPES)
 SITE, STEPS, BATCH = "block", 400, 32
-SETTINGS = {"latents": 64, "k": 3, "steps": 400, "batch": 512, "lr": 5e-3}
-LATENTS, PLACE = 20, 15
+SETTINGS = {"latents": 128, "k": 2, "steps": 800, "batch": 512, "lr": 5e-3}
+LATENTS, PLACE, OTHERS = 20, 15, 24
 
 CLAIMS = [
     Claim("median overlap of the latents' masks with what they are called, on other images (IoU)", "iou", 0.5, null="shuffled"),
@@ -54,16 +67,19 @@ CLAIMS = [
 def run(seed: int) -> dict[str, float]:
     """Train, explain, ground and steer."""
     subject, twin = mt.Subject(trained(seed), name="figures"), mt.Subject(encoder(seed), name="untrained")
-    images, present, places = figures(300, seed, "explained")
+    images, shown, places = figures(300, seed, "explained")
     found = {}
     for name, studied in (("trained", subject), ("twin", twin)):
         recording = tokens(studied, images, places)
         basis = topk_sae(recording, seed=seed, **SETTINGS)
-        found[name] = basis, lmm_sae_interp(recording, basis, latents=LATENTS, draws=19, seed=seed)
+        found[name] = basis, lmm_sae_interp(recording, basis, latents=LATENTS, level=None, draws=19, seed=seed)
     basis, finding = found["trained"]
-    rises = np.array([steered(subject, basis, finding.table, name, seed) for name in COLOURS])
+    recording = tokens(subject, images, places)
+    live = basis.encode(recording.matrix()).any(0).nonzero()[:, 0].tolist()
+    everyone = lmm_sae_interp(recording, basis, latents=live, level=None, draws=1, seed=seed)
+    rises = np.array([steered(subject, basis, finding.table, everyone.table, name, seed) for name in COLOURS])
     by_name = {f"steered_{name}": float(rise) for name, rise in zip(COLOURS, rises[:, 0], strict=True)}
-    hits = (subject.run(images).logits > 0) == present
+    hits = (subject.run(images).logits > 0) == shown.any(1)
     return {
         "iou": finding.estimate.value, "shuffled": float(finding.table["iou_shuffled"].median()),
         "twin_iou": found["twin"][1].estimate.value, "steered": float(np.median(rises[:, 0])),
@@ -72,11 +88,12 @@ def run(seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def steered(subject: mt.Subject, basis: SparseDictionary, table, name: str, seed: int) -> tuple[float, float]:
-    """How far the probability of a colour rises on images without it: by its latent on one patch, by five others on average."""
-    images, present, places = figures(200, seed, "steered")
-    rows, unit = images[~present[:, NAMES.index(name)]], NAMES.index(name)
-    own = table[[words.split()[0] == name for words in table["explanation"]]]["latent"].tolist()
+def steered(subject: mt.Subject, basis: SparseDictionary, table, everyone, name: str, seed: int) -> tuple[float, float]:
+    """How far the probability of a colour rises on images without it: by its latent on one patch, by others on average."""
+    images, shown, places = figures(400, seed, "steered")
+    unit = NAMES.index(name)
+    rows = images[~shown.any(1)[:, unit]]
+    own = called(table, name)
     if not own:
         return 0.0, 0.0
     size = float(basis.encode(tokens(subject, images, places).matrix())[:, own[0]].topk(20).values.mean())
@@ -85,18 +102,26 @@ def steered(subject: mt.Subject, basis: SparseDictionary, table, name: str, seed
         return float(subject.run(rows, edits=list(edits)).logits[:, unit].sigmoid().mean())
 
     def clamped(latent: int) -> float:
-        return probability(mt.clamp(SITE, low=size, high=size, unit=latent, basis=basis, position=[PLACE])) - probability()
+        return probability(mt.clamp(SITE, low=size, high=size, unit=latent, basis=basis, position=[PLACE])) - before
 
-    others = rng(seed, "others", name).permutation([i for i in range(basis.dim) if i not in own])[:5]
-    return clamped(own[0]), float(np.mean([clamped(int(i)) for i in others]))
+    before = probability()
+    others = rng(seed, "others", name).permutation(sorted(set(everyone["latent"]) - set(called(everyone, name))))
+    return clamped(own[0]), float(np.mean([clamped(int(i)) for i in others[:OTHERS]]))
+
+
+def called(table, name: str) -> list[int]:
+    """Latents whose explanation has a colour; those of the colour alone first."""
+    found = [(words != name, latent) for latent, words in zip(table["latent"], table["explanation"], strict=True)
+             if words.split()[0] == name]  # fmt: skip
+    return [int(latent) for _, latent in sorted(found, key=lambda pair: pair[0])]
 
 
 def figures(n: int, seed: int, name: str) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
-    """Images [n, 3, 24, 24], what they hold bool [n, 8], and where: name -> bool [n, 36]."""
+    """Images [n, 3, 24, 24], what each patch shows bool [n, 36, 12], and where: name -> bool [n, 36]."""
     g = rng(seed, "figures", name)
     shown = g.random((n, GRID**2)) < 0.35
-    two = g.random((2, n, 4)).argsort(-1)[..., :2]  # two colours and two shapes in each image
-    colour, shape = np.take_along_axis(two, g.integers(0, 2, (2, n, GRID**2)), axis=-1)
+    two = (g.random((n, len(kinds))).argsort(-1)[:, :2] for kinds in (COLOURS, SHAPES))  # of each in an image
+    colour, shape = (np.take_along_axis(pair, g.integers(0, 2, (n, GRID**2)), axis=-1) for pair in two)
     ink = np.array([[int(c) for c in s] for s in SHAPES.values()], dtype=np.float32)[shape]
     paint = np.array(list(COLOURS.values()), dtype=np.float32)[colour] * g.uniform(0.6, 1.0, (n, GRID**2, 1))
     cells = shown[..., None, None] * ink[..., None] * paint[:, :, None]
@@ -104,7 +129,7 @@ def figures(n: int, seed: int, name: str) -> tuple[Tensor, Tensor, dict[str, np.
     image = (cells + 0.2 * g.random(cells.shape)).astype(np.float32)
     places = {c: shown & (colour == i) for i, c in enumerate(COLOURS)} | {s: shown & (shape == i) for i, s in enumerate(SHAPES)}
     places |= {f"{c} {s}": places[c] & places[s] for c in COLOURS for s in SHAPES}
-    return torch.from_numpy(image), torch.from_numpy(np.stack([places[c].any(1) for c in NAMES], 1)), places
+    return torch.from_numpy(image), torch.from_numpy(np.stack([places[c] for c in NAMES], 2)), places
 
 
 class Encoder(nn.Module):
@@ -117,22 +142,26 @@ class Encoder(nn.Module):
         self.block = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, dropout=0.0, batch_first=True, norm_first=True)
         self.head = nn.Linear(WIDTH, len(NAMES))
 
+    def patches(self, images: Tensor) -> Tensor:
+        """Logits of what each patch shows [n, 36, 12]."""
+        return self.head(self.block(self.embed(images).flatten(2).transpose(1, 2) + self.place))
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.block(self.embed(images).flatten(2).transpose(1, 2) + self.place)).amax(1)
+        return self.patches(images).amax(1)
 
 
-def encoder(seed: int) -> nn.Module:
+def encoder(seed: int) -> Encoder:
     """An untrained one."""
     return seeded(Encoder, seed, "figures").eval()
 
 
-def trained(seed: int) -> nn.Module:
-    """Which colours and shapes does the image hold?"""
+def trained(seed: int) -> Encoder:
+    """Which colour and shape does each patch show?"""
     model = encoder(seed)
 
     def loss(step: int) -> Tensor:
-        images, present, _ = figures(BATCH, seed, f"train {step}")
-        return nn.functional.binary_cross_entropy_with_logits(model(images), present.float())
+        images, shown, _ = figures(BATCH, seed, f"train {step}")
+        return nn.functional.binary_cross_entropy_with_logits(model.patches(images), shown.float())
 
     fit(model, loss, STEPS, lr=3e-3)
     return model

@@ -7,37 +7,49 @@ kinds: `mammo_sae` ranks them, finds those on the blob and calls those of the ma
 first five keeps the accuracy of the head, setting them to 0 leaves chance, and holding the marker's latents at their mean
 repairs the head on images whose marker says nothing.
 
-Honest limits. No mammograms, no Mammo-CLIP. Five latents are kept with the others at their means: with the others at 0, as in
-the paper, the threshold of the head moves, and less is kept (`kept_by_zero`); for the same reason zeroing the marker's latents
-costs accuracy (`gain_by_zero`), and the drop to chance is partly such a move: see `dropped_by_mean` for the five at their
-means. The paper's ReLU dictionary with an L1
-penalty was tried first: it shrinks every code, which moves the threshold again (up to 0.12 of accuracy lost by rebuilding
-alone), and with weak penalties it splits blob and marker over more than five latents. TopK with k = 3 does neither.
+Why "zeroing five random latents costs nothing" failed before (reported on seeds 3 to 5: 0.16, 0.01, 0.04 of accuracy, each the
+mean of 20 draws): not the class, the threshold. Dropped one by one on seeds 100 to 104, one or two latents of the background,
+on in half of all places, cost 0.2 to 0.45 of accuracy at 0 and nothing (at most 0.01) at their means, and the AUC, which no
+threshold enters, falls by 0.01 at most; with 25 to 60 latents alive five random ones meet such a latent in every tenth draw.
+So what is set to 0 is judged by the AUC here (the catalogue has accuracy or AUC for these curves) and accuracy is judged with
+latents at their means, both at the catalogue's 0.05; accuracy with random latents at 0 stays as a figure (`cost_by_zero`).
+The rate of the dictionary was lowered besides (0.005 to 0.002, twice the updates): 66 to 95 latents live instead of 25 to 61.
+Did not help: BatchTopK, JumpReLU and gated dictionaries (blob and marker split over more than five latents, or the rebuilt map
+is worse), TopK with k of 1 or 2 (blobs split, pointing 0.63 to 0.84), 256 latents, a rate of 0.001.
+
+Honest limits. No mammograms, no Mammo-CLIP. Accuracy is kept with the others at their means: with the others at 0, as in
+the paper, the threshold of the head moves (`kept_by_zero`), and only the AUC is kept; for the same reason zeroing the marker's
+latents costs accuracy (`gain_by_zero`), and the drop to chance is partly such a move: see `dropped_by_mean` for the five at
+their means. The paper's ReLU dictionary with an L1 penalty was tried first: it shrinks every code, which moves the threshold
+again (up to 0.12 of accuracy lost by rebuilding alone), and with weak penalties it splits blob and marker over more than five
+latents. Pointing is asked at 0.75, not at the catalogue's 0.8.
 
 A first run (400 updates of the encoder, seeds 0 to 2) held on two seeds; on the third the encoder had not learned the marker,
-and there was nothing to find or repair. With 700 updates, a stronger marker and the bound on random latents at 0.15 (the
-catalogue asks 0.05), set after a second calibration, seeds that nobody had looked at are reported; on one of them five random
-latents cost more than that.
+and there was nothing to find or repair. A second (700 updates, a stronger marker, seeds 3 to 5) failed as told above. Since
+then the rate changed and the claims about random latents; seeds 20 to 24 were for calibration.
 
-Nulls: the encoder before training; nothing kept; as many random live latents.
+Nulls: the encoder before training; nothing kept; five random live latents kept; as many random live latents set to 0.
 
 https://arxiv.org/abs/2507.15227
 """
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import microtome as mt
-from microtome.decompose import latent_groups, mammo_sae, topk_sae
+from microtome.decompose import drop_latents, keep_latents, latent_groups, mammo_sae, rebuilt, topk_sae
 from microtome.decompose.places import maps, pointing
+from microtome.evidence import auroc
 from microtome.organisms.small import convnet, fit_classes, perceptron
 from microtome.replicate import Claim
 from microtome.rng import rng
 from microtome.stimuli.stimuli import Stimuli
 
 CATALOG = ("decompose", 79)
-SEEDS = (3, 4, 5)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 60
 METHODS = (
     "microtome.decompose.mammo_sae", "microtome.decompose.places", "microtome.decompose.latent_groups",
@@ -45,8 +57,8 @@ METHODS = (
 )  # fmt: skip
 SITE, SIZE, BLOB, MARKER = "3", 32, 1.0, 2.5
 CHANNELS, BATCH, STEPS = (1, 12, 32), 64, 700
-SETTINGS = {"latents": 128, "k": 3, "steps": 500, "batch": 512, "lr": 5e-3}
-TOP, MORE = 5, 12
+SETTINGS = {"latents": 128, "k": 3, "steps": 1000, "batch": 512, "lr": 2e-3}
+TOP, MORE, DRAWS = 5, 12, 20
 
 CLAIMS = [
     Claim("of the first 5 latents one points at the blob", "pointing", 0.75, null="twin_pointing"),
@@ -55,7 +67,9 @@ CLAIMS = [
         "share of accuracy when the map is rebuilt from the first 5, the others at their means", "kept", 0.9, null="kept_none"
     ),
     Claim("accuracy with the first 5 set to 0", "dropped", 0.6, "<=", null="dropped_random"),
-    Claim("accuracy lost with 5 random live latents set to 0", "random_cost", 0.15, "<=", null="dropped_cost"),
+    Claim("accuracy lost with 5 random live latents at their means", "random_cost", 0.05, "<=", null="dropped_cost"),
+    Claim("AUC lost with 5 random live latents set to 0", "random_auc_cost", 0.05, "<=", null="dropped_auc_cost"),
+    Claim("share of AUC above chance with only the first 5, the others at 0", "kept_auc", 0.9, null="kept_auc_random"),
     Claim("accuracy gained without the marker where it says nothing", "gain", 0.08, null="random_gain"),
 ]
 
@@ -72,10 +86,11 @@ def run(seed: int) -> dict[str, float]:
     twin = mammo_sae(untrained, topk_sae(untrained, seed=seed, **SETTINGS), label="blob", top=TOP, seed=seed).table
     marked = pointing(maps(rows, basis).values[:, :, first["latent"]], maps(rows, basis).labels(rows, "marker"))[0]
     test, labels, _ = drawn(400, seed, "same", 0.9)
-    groups = latent_groups(subject, test, labels, basis, first["latent"], fill="mean", draws=1, seed=seed)
+    groups = latent_groups(subject, test, labels, basis, first["latent"], fill="mean", seed=seed)
     none, whole = groups.iloc[0], groups.iloc[TOP]
     zero = latent_groups(subject, test, labels, basis, first["latent"], seed=seed).iloc[TOP]
     other, answers, _ = drawn(2000, seed, "decorrelated", 0.5)
+    ranks = aucs(subject, test, labels, basis, first["latent"].tolist(), seed)
     off = table.loc[table["off_region"] & (table["p"] <= 0.05), "latent"].tolist()
     others = rng(seed, "others").permutation([i for i in range(basis.dim) if i not in off])[: len(off)].tolist()
 
@@ -92,12 +107,33 @@ def run(seed: int) -> dict[str, float]:
         "blob_on_marker": float(marked[first["pointing"].argmax()]),
         "kept": float(whole["keep"] / whole["rebuilt"]), "kept_none": float(none["keep"] / none["rebuilt"]),
         "dropped": float(zero["drop"]), "dropped_random": float(zero["drop_random"]),
-        "random_cost": float(zero["rebuilt"] - zero["drop_random"]),
-        "dropped_cost": float(zero["rebuilt"] - zero["drop"]),
+        "random_cost": float(whole["rebuilt"] - whole["drop_random"]), "dropped_cost": float(whole["rebuilt"] - whole["drop"]),
+        "cost_by_zero": float(zero["rebuilt"] - zero["drop_random"]), **ranks,
         "gain": after - before, "random_gain": random - before, "gain_by_zero": zeroed - before,
         "kept_by_zero": float(zero["keep"] / zero["rebuilt"]), "dropped_by_mean": float(whole["drop"]),
         "clean": float(whole["clean"]), "rebuilt": float(whole["rebuilt"]), "before": before, "off": float(len(off)),
         "fvu": basis.metrics["fvu"], "l0": basis.metrics["l0"],
+    }  # fmt: skip
+
+
+def aucs(subject: mt.Subject, images: Tensor, labels: Tensor, basis: Any, first: list[int], seed: int) -> dict[str, float]:
+    """The same by AUC, with latents at 0: no threshold enters. Random latents: means over `DRAWS` draws."""
+    z = basis.encode(subject.record(images, [SITE]).matrix())
+    live = [i for i in (z > 0).any(0).nonzero().flatten().tolist() if i not in first]
+    stream, truth = rng(seed, "random latents"), labels.numpy() == 1
+    draws = [stream.permutation(live)[: len(first)].tolist() for _ in range(DRAWS)]
+
+    def auc(edit: mt.Edit) -> float:
+        logits = subject.run(images, edits=[edit]).logits.double()
+        return float(auroc((logits[:, 1:] - logits[:, :1]).numpy(), truth)[0])
+
+    whole = auc(rebuilt(basis))
+    dropped = float(np.mean([auc(drop_latents(basis, d)) for d in draws]))
+    kept = float(np.mean([auc(keep_latents(basis, d)) for d in draws]))
+    return {
+        "random_auc_cost": whole - dropped, "dropped_auc_cost": whole - auc(drop_latents(basis, first)),
+        "kept_auc": (auc(keep_latents(basis, first)) - 0.5) / (whole - 0.5), "kept_auc_random": (kept - 0.5) / (whole - 0.5),
+        "auc": whole, "live": float(len(live)),
     }  # fmt: skip
 
 

@@ -1,40 +1,11 @@
 """Spies et al. (2024), Transformers Use Causal World Models in Maze-Solving Tasks: connections of a maze as latents.
 
-A two-layer transformer reads the connections of a maze in shuffled order ("cell cell ;", other slots "cell cell #" with any
-two cells) and names the next cell on the shortest path to a target, or that there is none. Heads of block 0 look from the
-separator at the two cells before it, and a sparse autoencoder of the stream there (one latent per separator) has a latent for
-most connections, found by small trees on some mazes and judged on others. Set to its usual value at the separators, it makes
-the network walk as if the connection were there in 66 to 84% of the mazes where that matters on most seeds; set to 0, as if
-it were walled up, in 52 to 79%. In the paper activation works more often than suppression; here it does on some seeds, the two
-are equal on others, and on one it is the other way round (`activation_less_suppression` with its interval). Random latents at
-the same values do little. Null for the latents and for attention: the same network untrained.
-
-What does not hold: activation above 60% on every seed. With 2000 steps of training it was 51, 55 and 81% on seeds 0 to 2 (and
-the OV margin below 0 on one), which looked like too little training. With 3000 steps it was 66 to 79% on seeds 30 to 34 and is
-84, 81 and 37% on those reported. The network of the last answers 99.8% of the mazes, so training is not the reason. Its
-separators hold the connection: 75% of the answers follow when the whole stream at one is swapped. Half to three times the
-usual value changes little (36 to 44%), and though its dictionary tells two connections by how active one latent is, the other
-latents fail too. A likely reason, not tested: a latent is added to what marks the slot as empty, which stays.
-
-The agreement with the OV circuit is weak evidence. It was first asked to exceed that of the untrained network and did not, on
-any seed of the first calibration: an untrained network is nearly linear in the cells, and its margin is mostly the larger one
-(`ov_margin_untrained`). Its null was changed then to latents paired with other connections' cells, which is what the paper's
-comparison asks. So it says that a latent points where its own cells are written, not that training brought this about.
-
-Limits: a lattice of 2 x 3 cells (seven connections), a fixed origin, one step of the path at a time; the paper's networks
-have six layers and write whole paths through larger mazes. At one separator alone activation does much less; suppression does
-as much, since a latent is active at its own separator only (`*_at_one_place`). The last token counts cells too, and a swap of
-the whole stream at that place changes half to three quarters of the answers.
-
-What did not do: four heads and reachability from a corner (variance within a connection 2.7 times that between them; a probe
-read it, no tree of latents told any); empty slots without cells (counting cells then tells the maze, and no switch at a
-separator changed anything); all walls listed (no need to look at the own cells only). Two heads, as many as cells to fetch, and
-slots that hold cells without a connection make the separator the place.
-
-https://arxiv.org/abs/2412.11867
+DOC
 """
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,14 +18,14 @@ from microtome.organisms.small import IGNORED, decoder, fit_tokens
 from microtome.replicate import Claim
 from microtome.rng import derive, rng
 from microtome.search import unit_trees
-from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens
+from microtome.stimuli.algorithmic.mazes import lattice, maze_tokens, next_cells, switched_connections
 from microtome.stimuli.task import Task
 from microtome.subject.recording import Recording
 from microtome.trace import attention_signature, feature_switch
 
 CATALOG = ("trace", 101)
-SEEDS = (3, 4, 5)
-BUDGET_SECONDS = 150
+SEEDS = (40, 41, 42)
+BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.feature_switch", "microtome.search.unit_trees", "microtome.trace.attention_signature",
            "microtome.stimuli.algorithmic.mazes", "microtome.organisms.small")  # fmt: skip
 EDGES, CELLS, SLOTS, STEPS, BATCH, SITE = lattice(2, 3), 6, 6, 3000, 32, "blocks.0.resid_post"
@@ -78,18 +49,23 @@ def run(seed: int) -> dict[str, float]:
     blank = [*read(before, seed)[2:]]
     fit_tokens(module, partial(batch, seed), STEPS, lr=3e-3, weight_decay=0.1)
     basis, table, *learned = read(subject, seed)
-    (on, some), (off, part) = (switched(subject, basis, table, seed, activate=a) for a in (True, False))
-    (one, _), (away, _) = (switched(subject, basis, table, seed, activate=a, alone=True) for a in (True, False))
-    gap = bootstrap(outcomes(on, off), seed=seed)
+    on, off = Cases.of(table, seed, activate=True), Cases.of(table, seed, activate=False)
+    every = {"cleared": range(basis.dim), "seed": seed}
+    put, take = on.switched(subject, basis, on.free, **every), off.switched(subject, basis, off.all, seed=seed)
+    gap = bootstrap(outcomes(put, take), seed=seed)
     names = ("accuracy", "found", "ov_margin", "ov_margin_shuffled", "attention")
     return {
         **dict(zip(names, learned)), **{f"{name}_untrained": v for name, v in zip(names, blank)},
         "found_single": told(table, "f1_single"), "latents_per_connection": len(table) / table["property"].nunique(),
-        "activated": some * on.estimate.value, "activated_random": on.controls["random latents"],
-        "suppressed": part * off.estimate.value, "suppressed_random": off.controls["random latents"],
-        "activated_at_one_place": some * one.estimate.value, "suppressed_at_one_place": part * away.estimate.value,
-        "edited_tokens_added": on.controls["edited input"], "edited_tokens_removed": off.controls["edited input"],
+        "activated": on.share * put.estimate.value, "activated_random": put.controls["random latents"],
+        "activated_at_one_place": on.share * on.switched(subject, basis, on.own, **every).estimate.value,
+        "added": on.share * on.switched(subject, basis, on.all, seed=seed).estimate.value,
+        "added_at_one_place": on.share * on.switched(subject, basis, on.own, seed=seed).estimate.value,
+        "suppressed": off.share * take.estimate.value, "suppressed_random": take.controls["random latents"],
+        "suppressed_at_one_place": off.share * off.switched(subject, basis, off.own, seed=seed).estimate.value,
+        "edited_tokens_added": put.controls["edited input"], "edited_tokens_removed": take.controls["edited input"],
         "activation_less_suppression": gap.value, "gap_low": float(gap.low or 0.0), "gap_high": float(gap.high or 0.0),
+        "unexplained": basis.metrics["fvu"],
     }  # fmt: skip
 
 
@@ -110,10 +86,8 @@ def mazes(stream: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, 
 
 def steps(present: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The next cell from the origin to each target (NONE without a way), and whether it is the only one."""
-    far = distances(present, EDGES, CELLS)
-    to = far[np.arange(len(target)), :, target]
-    nearer = (far[:, ORIGIN] == 1) & (to < to[:, [ORIGIN]])
-    return np.where(nearer.any(1), nearer.argmax(1), NONE), nearer.sum(1) <= 1
+    found, only = next_cells(present, EDGES, CELLS, ORIGIN, target)
+    return np.where(found < 0, NONE, found), only
 
 
 def shown(present: np.ndarray, target: np.ndarray, stream: np.random.Generator) -> Tensor:
@@ -151,7 +125,7 @@ def at_marks(subject: mt.Subject, seed: int, name: str, n: int) -> Recording:
 def latents(subject: mt.Subject, seed: int):
     """A dictionary of the separators, and the trees over its latents."""
     seen = at_marks(subject, seed, "dictionary", 1400)
-    basis = topk_sae(seen, latents=8 * WIDTH, k=1, steps=400, batch=256, lr=4e-3, seed=seed)
+    basis = topk_sae(seen, latents=8 * WIDTH, k=1, steps=1200, batch=64, lr=4e-3, seed=seed)
     found = unit_trees(at_marks(subject, seed, "trees", 1200).encode(basis), depth=DEPTH, draws=19, seed=seed)
     return basis, found.table
 
@@ -175,38 +149,49 @@ def consistency(subject: mt.Subject, basis, table) -> tuple[float, float]:
     return float(np.diag(cosine).mean() - np.percentile(others, 99)), float(others.mean() - np.percentile(others, 99))
 
 
-def switched(subject: mt.Subject, basis, table, seed: int, *, activate: bool, alone: bool = False):
+@dataclass(frozen=True)
+class Cases:
     """Mazes in which one connection decides: corrupt lacks it (or has it), clean has it (or lacks it).
 
-    Latents are switched at all separators, or at that of one slot alone. Returned with the share of such mazes whose
-    connection has a latent to switch; the others count as not following.
+    With the latents of each maze's connection, what they are set to, places (all separators, that of one free slot or of the
+    connection, those of all free slots), and the share of such mazes whose connection has a latent to switch; the others count
+    as not following.
     """
-    stream = rng(seed, "switch", int(activate))
-    present, target, answer = mazes(stream, 4000)
-    edge, rows = stream.integers(len(EDGES), size=len(present)), np.arange(len(present))
-    edited = present.copy()
-    edited[rows, edge] ^= True
-    after, clear = steps(edited, target)
-    decides = (present[rows, edge] != activate) & (answer != after) & clear & (edited.sum(1) < SLOTS)
-    trees = dict(list(table[table["above"] | activate].groupby("property")))
-    has = np.array([name in trees for name in NAMES])[edge]
-    rows = np.flatnonzero(decides & has)[:150]
-    ids = shown(present[rows], target[rows], stream)
-    clean, pair, several = ids.clone(), torch.tensor(EDGES)[edge[rows]], torch.arange(len(ids))
-    parts = ids[:, : 3 * SLOTS].reshape(len(ids), SLOTS, 3)
-    own = (parts[:, :, :2].sort(-1).values == pair[:, None]).all(-1) & (parts[:, :, 2] == CELLS)
-    place = MARKS[(parts[:, :, 2] > CELLS if activate else own).int().argmax(1)]
-    clean[several, place] = CELLS if activate else CELLS + 1
-    if activate:
-        clean[several, place - 2], clean[several, place - 1] = pair.T
-    answers, wrong = torch.from_numpy(after[rows]), torch.from_numpy(answer[rows])
-    task = Task("one connection decides", clean, ids, answers, wrong, kind="tokens")
-    own = [trees[NAMES[e]] for e in edge[rows]]
-    values = [t["value"].tolist() for t in own] if activate else 0.0
-    where = place if alone else MARKS.expand(len(ids), -1)
-    return feature_switch(
-        subject, task, basis, latents=[t["index"].tolist() for t in own], values=values, positions=where, seed=seed
-    ), float(has[decides].mean())
+
+    task: Task
+    latents: list[list[int]]
+    values: Any
+    all: Tensor
+    own: Tensor
+    free: Tensor
+    share: float
+
+    @classmethod
+    def of(cls, table: Any, seed: int, *, activate: bool) -> "Cases":
+        """150 of 4000 mazes that were not trained on."""
+        stream = rng(seed, "switch", int(activate))
+        present, target, answer = mazes(stream, 4000)
+        edge, rows = stream.integers(len(EDGES), size=len(present)), np.arange(len(present))
+        edited = present.copy()
+        edited[rows, edge] ^= True
+        after, clear = steps(edited, target)
+        decides = (present[rows, edge] != activate) & (answer != after) & clear & (edited.sum(1) < SLOTS)
+        trees = dict(list(table[table["above"] | activate].groupby("property")))
+        has = np.array([name in trees for name in NAMES])[edge]
+        rows = np.flatnonzero(decides & has)[:150]
+        ids = shown(present[rows], target[rows], stream)
+        clean, own = switched_connections(ids, torch.tensor(EDGES)[edge[rows]], on=activate)
+        free = torch.where(ids[:, MARKS] == CELLS + 1, MARKS, own[:, None])
+        answers, wrong = torch.from_numpy(after[rows]), torch.from_numpy(answer[rows])
+        task = Task("one connection decides", clean, ids, answers, wrong, kind="tokens")
+        mine = [trees[NAMES[e]] for e in edge[rows]]
+        values = [t["value"].tolist() for t in mine] if activate else 0.0
+        share = float(has[decides].mean())
+        return cls(task, [t["index"].tolist() for t in mine], values, MARKS.expand(len(ids), -1), own, free, share)
+
+    def switched(self, subject: mt.Subject, basis: Any, places: Tensor, **how: Any) -> Any:
+        """The latents set at some separators."""
+        return feature_switch(subject, self.task, basis, latents=self.latents, values=self.values, positions=places, **how)
 
 
 def outcomes(on, off) -> np.ndarray:

@@ -1,10 +1,21 @@
 """Dunefsky, Chlenski, Nanda (2024), Transcoders Find Interpretable LLM Feature Circuits: circuits through transcoders.
 
-On the language organism (4 layers, width 128): TopK transcoders of its four MLPs, and autoencoders of equal size and
-sparsity on the MLP outputs. Tokens, features, heads, errors and biases add up to each target; transcoders recover as much
-of the loss as autoencoders, one fitted to shuffled targets does not; the ten upstream features that the search ranks highest
-change their target far more when they are ablated than ten random active ones. Patterns are held in the search and free in
-the ablation. Scale is small, and interpretability of the features is not judged here.
+On the language organism (4 layers, width 128): TopK transcoders of its four MLPs, and autoencoders of equal size (8 times
+the width) and sparsity on the MLP outputs. Tokens, features, heads, errors and biases add up to each target; transcoders
+recover as much of the loss as autoencoders, one fitted to shuffled targets does not; the ten upstream features that the
+search ranks highest change their target far more when they are ablated than ten random active ones. Patterns are held in
+the search and free in the ablation.
+
+On seeds 0-2 transcoders of 256 latents, fitted to 300 documents (6,800 words, 23 passes), stayed behind autoencoders by
+0.018 to 0.033, where 0.03 is allowed. They learnt the documents by heart: on seed 101 the loss recovered fell behind by
+0.039, by 0.031 with 8 times the width although both then left the same share of the recorded variance unexplained (0.006
+to 0.057), and by 0.013 (0.0005 with 8 times the width) when fitted to 1,200 documents with as many updates; there the loss
+was measured on 64 held documents, before on 24. Twice the updates on the few documents went from 0.022 to 0.014 (seed
+100). A map from one site to another has more to overfit than a copy. So there are more documents now (the paper has one
+pass over millions), and fewer updates at a higher rate; seeds 30-32 are reported after this one change.
+
+Limits: one small network; loss is measured with one MLP replaced at a time; transcoders are still slightly behind (0.004
+to 0.016 on seeds 20-24 and 100-101). Interpretability of the features is not judged here.
 
 https://arxiv.org/abs/2406.11944
 """
@@ -21,7 +32,7 @@ from microtome.subject.recording import Recording
 from microtome.trace import transcoder_circuits
 
 CATALOG = ("trace", 16)
-SEEDS = (0, 1, 2)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 90
 METHODS = ("microtome.trace.transcoder_circuits", "microtome.trace.frozen", "microtome.trace.rows", "microtome.trace.stations")
 DOCUMENTS, HELD, PROMPTS, TOP = 1200, 64, 12, 10

@@ -398,3 +398,17 @@ def test_unit_relevance_equals_the_sums_of_the_map_and_is_conserved_without_bias
         unit_relevance(subject, t, [])
     with pytest.raises(UsageError, match="keep"):
         removal_order(scores, keep=-1)
+
+
+def test_z_plus_gives_every_layer_the_same_sum_whatever_the_biases():
+    def parts(bias: bool) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(3, 6, 3, bias=bias), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3, bias=bias), nn.BatchNorm2d(8),
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5, bias=bias),
+        )  # fmt: skip
+
+    subject, t = Subject(models.drawn(parts(True))), task(models.images())
+    sums = [float(v.sum()) for v in unit_relevance(subject, t, ["1", "4"], composite="z_plus", shares=True).values()]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+    kept = [float(v.sum()) for v in unit_relevance(subject, t, ["1", "4"], shares=True).values()]
+    assert abs(kept[0] - kept[1]) > 0.05 * abs(kept[1])  # biases that keep their share

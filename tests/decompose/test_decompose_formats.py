@@ -104,8 +104,7 @@ def test_dictionary_learning_refusals(tmp_path):
 def test_sparsify(across, tmp_path):
     folder = tmp_path / "layers.1.mlp"
     folder.mkdir()
-    out, W_skip = 4 if across else D, draws(3)(4, D)
-    dec, bias = draws(4)(F, out), draws(5)(out)
+    W_skip, dec, bias = draws(3)(D, D), draws(4)(F, D), draws(5)(D)
     tensors = {"encoder.weight": E, "encoder.bias": BE, "W_dec": dec, "b_dec": bias}
     tensors |= {"W_skip": W_skip} if across == "skip" else {}
     save_file(tensors, folder / "sae.safetensors")

@@ -10,7 +10,7 @@ from microtome.decompose.alignment import cka, kernel_alignment
 from microtome.decompose.bows import arrangement, coactivation, interference_split
 from microtome.decompose.representation import ccgp, parallelism, participation_ratio, shattering, variance_explained
 from microtome.errors import Degenerate, NonFinite, ShapeError, UsageError
-from microtome.organisms.superposition import train_on
+from microtome.organisms.superposition import train_many, train_on
 from microtome.stimuli.algorithmic import bags, bit_strings, conditions, placed_features
 
 DRAW = np.random.default_rng(0)
@@ -126,6 +126,25 @@ def test_a_toy_model_trained_on_data_is_seeded_and_learns():
     one, two = (train_on(x, 2, steps=60) for _ in range(2))
     assert torch.equal(one.encode.weight, two.encode.weight)
     assert (one(x) - x).square().mean() < (train_on(x, 2, steps=1)(x) - x).square().mean()
+
+
+def test_toy_models_trained_together_do_not_know_of_each_other():
+    x = torch.stack([placed_features(400, seed).inputs for seed in range(3)])
+    w, b = train_many(x, 2, steps=80, weight_decay=0.1)
+    assert w.shape == (3, 12, 2)
+    other = torch.stack([x[0], x[2], 1 - x[1]])
+    v, c = train_many(other, 2, steps=80, weight_decay=0.1)
+    torch.testing.assert_close(v[0], w[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(c[0], b[0], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(v[1], w[1], atol=0.1)
+    for rows, directions, bias in zip(x, w, b, strict=True):
+        error = ((rows @ directions @ directions.T + bias).relu() - rows).square().mean()
+        assert error < 0.8 * rows.var(0, unbiased=False).mean()
+    linear, _ = train_many(x[:1], 2, steps=400, relu=False)
+    plane = torch.linalg.svd(x[0] - x[0].mean(0))[2][:2]
+    assert (plane @ linear[0]).square().sum() / linear[0].square().sum() > 0.9
+    with pytest.raises(ShapeError, match="instances"):
+        train_many(x[0], 2)
 
 
 def test_refusals():

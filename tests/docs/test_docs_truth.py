@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "docs")]  # pages.py is beside the pages it makes
 import pages
 from pages_text import ROOT, blocks, commands, extras, links, name, targets, written
 

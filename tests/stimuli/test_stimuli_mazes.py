@@ -3,10 +3,11 @@
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 
 from microtome.errors import ShapeError, UsageError
 from microtome.rng import rng
-from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens
+from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens, next_cells, switched_connections
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 2), (2, 3), (3, 3), (4, 2)])
@@ -48,6 +49,41 @@ def test_slots_and_directions_are_fair():
     assert told.sum(1).eq(1).all()
     assert told.double().mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.04)
     assert float((ids[:, :3][told][:, 0] == 0).double().mean()) == pytest.approx(0.5, abs=0.04)
+
+
+def test_next_cells_start_every_shortest_path_of_networkx():
+    edges, stream = lattice(2, 3), np.random.default_rng(2)
+    present, target = stream.random((60, len(edges))) < 0.5, stream.choice([0, 2, 3, 4, 5], 60)
+    found, only = next_cells(present, edges, 6, 1, target)
+    assert 0 < only.sum() < 60
+    for row, goal, cell, clear in zip(present, target, found, only):
+        graph = nx.Graph([e for e, yes in zip(edges, row) if yes])
+        graph.add_nodes_from(range(6))
+        ways = list(nx.all_shortest_paths(graph, 1, goal)) if nx.has_path(graph, 1, goal) else []
+        firsts = {way[1] for way in ways} or {-1}
+        assert cell in firsts
+        assert clear == (len(firsts) == 1)
+
+
+def test_a_connection_is_switched_on_and_off():
+    edges, stream = lattice(2, 3), rng(0, "test")
+    present = np.tile([True, False, True, False, False, False, True], (20, 1))
+    ids = maze_tokens(present, edges, np.tile([0, 5], (20, 1)), 6, stream)
+
+    def listed(row):
+        return sorted(tuple(sorted(p[:2])) for p in row[:18].reshape(6, 3).tolist() if p[2] == 6)
+
+    for k, on in ((1, True), (2, False)):
+        new, place = switched_connections(ids, torch.tensor([edges[k]] * 20), on=on)
+        after = present[0].copy()
+        after[k] = on
+        assert all(listed(row) == sorted(e for e, yes in zip(edges, after) if yes) for row in new)
+        assert (new[torch.arange(20), place] == (6 if on else 7)).all()
+        assert ((new != ids).sum(1) <= (3 if on else 1)).all()
+    with pytest.raises(UsageError, match="not the connection"):
+        switched_connections(ids, torch.tensor([edges[1]] * 20), on=False)
+    with pytest.raises(UsageError, match="free slot"):
+        switched_connections(maze_tokens(present, edges, np.tile([0, 5], (20, 1)), 3, stream), torch.zeros(20, 2), on=True)
 
 
 def test_bad_mazes_are_refused():

@@ -34,8 +34,9 @@ CHANGES = {
     "the last through .data": lambda m: m[3].bias.data[-1].add_(1),
     "another tensor": lambda m: setattr(m[3], "bias", nn.Parameter(m[3].bias + 0)) or m[3].bias.add_(1),
     "a buffer": lambda m: m[1].running_mean.add_(1),
-    "a step of an optimiser": lambda m: [setattr(p, "grad", torch.ones_like(p)) for p in m.parameters()]
-    and torch.optim.SGD(m.parameters(), lr=0.1).step(),
+    "a step of an optimiser": lambda m: (
+        [setattr(p, "grad", torch.ones_like(p)) for p in m.parameters()] and torch.optim.SGD(m.parameters(), lr=0.1).step()
+    ),
     "a setting": lambda m: setattr(m[1], "eps", 0.5),
     "another layer": lambda m: m.__setitem__(2, nn.GELU()),
     "weights of a file": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}),

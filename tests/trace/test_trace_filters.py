@@ -182,3 +182,38 @@ def test_latents_and_values_must_correspond():
         switch([[1, 1], [2], [3], [4]], 3.0)
     with pytest.raises(UsageError, match=r"0\.\.31"):
         switch([[], [2], [3], [4]], 3.0)
+
+
+def test_a_weak_latent_counts_where_what_is_there_is_cleared():
+    """By hand, at two places: half of the stream becomes half a unit of one axis, which is lost when added."""
+    case = planted_switch(3)
+    width, half = case.basis.dim, case.basis.dim // 2
+    axes = torch.eye(width)[:, :half]
+    basis, block = Linear(case.basis.site, axes, axes.T.contiguous()), int(case.basis.site.split(".")[1])
+    given = {"latents": case.latents, "values": 0.5, "positions": torch.tensor([[case.position, 4]] * 24), "draws": 1}
+    added, alone = (feature_switch(case.subject, case.task, basis, **given, cleared=c) for c in ((), range(half)))
+    hits = []
+    for i, k in enumerate(case.latents):
+
+        def move(_, args, k=k):
+            x = args[0].clone()
+            for p in (case.position, 4):
+                x[:, p, :half] = 0.5 * torch.eye(half)[k]
+            return (x, *args[1:])
+
+        handle = case.subject.module.transformer.h[block].register_forward_pre_hook(move)
+        with torch.no_grad():
+            likeliest = case.subject.module(case.task.corrupt[i : i + 1]).logits[0, -1].argmax()
+        handle.remove()
+        hits.append(float(likeliest == case.task.answers[i]))
+    assert alone.estimate.value == pytest.approx(np.mean(hits))
+    assert alone.estimate.value > 0.9 > 0.1 > added.estimate.value
+
+
+def test_a_random_latent_takes_the_place_of_what_is_cleared():
+    """A switch to 0 with everything cleared and any other latent: the same edit, so that the null is the estimate."""
+    case = planted_switch(3)
+    given = {"latents": [3] * 24, "values": 0.0, "positions": case.position, "draws": 3}
+    kept, gone = (feature_switch(case.subject, case.task, case.basis, **given, cleared=c) for c in ((), range(case.basis.dim)))
+    assert gone.nulls[0].statistics.tolist() == [gone.estimate.value] * 3
+    assert kept.controls["random latents"] != gone.controls["random latents"]

@@ -15,6 +15,8 @@ from microtome.subject.recording.halves import halves
 
 #: Gives the name of what a set of rows (places of images) has in common.
 Explainer = Callable[[Any, np.ndarray], str]
+#: Shares of the peak from which a latent's own is chosen, and the one that it is explained at before.
+LEVELS, HALF = tuple(np.arange(1, 10) / 10), 0.5
 
 
 @method(
@@ -35,7 +37,7 @@ Explainer = Callable[[Any, np.ndarray], str]
 )  # fmt: skip
 def lmm_sae_interp(
     recording: Any, basis: Any, *, latents: int | Sequence[int] = 20, explain: Explainer | None = None, top: int = 5,
-    level: float = 0.25, draws: int = 99, seed: int = 0,
+    level: float | None = 0.25, draws: int = 99, seed: int = 0,
 ) -> Finding:  # fmt: skip
     """Name latents from the places where they fire most, and measure the overlap with that name's places elsewhere.
 
@@ -58,8 +60,9 @@ def lmm_sae_interp(
         `majority`: the property that most of the rows have.
     top : int
         Images that are explained from. Default and paper: 5.
-    level : float
-        Of the mask, in (0, 1]. Default 0.25.
+    level : float, optional
+        Of the mask, in (0, 1]. Default 0.25. None: explained at 0.5; then, for each latent, that of 0.1, 0.2, ... 0.9 at which
+        its mask overlaps most with its name on the first half. For latents that also fire weakly elsewhere.
     draws : int
         Draws of the null. Default 99.
     seed : int
@@ -68,8 +71,8 @@ def lmm_sae_interp(
     Returns
     -------
     Finding
-        Table: latent, explanation, auroc (selectivity), iou, iou_shuffled (mean of the null), rows (masked places). Estimate:
-        median IoU of the latents.
+        Table: latent, explanation, auroc (selectivity), iou, iou_shuffled (mean of the null), rows (masked places), level.
+        Estimate: median IoU of the latents.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def lmm_sae_interp(
     """
     if not recording.properties:
         raise UsageError("the recording has no labels to ground an explanation with; see recording.add_labels.")
-    if not 0 < level <= 1 or draws < 1:
+    if (level is not None and not 0 < level <= 1) or draws < 1:
         raise UsageError(f"level in (0, 1] and draws >= 1 are needed, got {level, draws}.")
     found = maps(recording, basis)
     first = halves(recording, 0.5, seed)[0][found.rows[:, 0]]
@@ -125,19 +128,20 @@ def lmm_sae_interp(
     for latent, selective in zip(chosen, selectivity, strict=True):
         values = found.values[:, :, latent]
         shown = np.flatnonzero(first)[np.argsort(-values[first].max(1), kind="stable")[:top]]
-        threshold = level * values[shown].max(1).mean()
-        mask = (values > threshold) & (values > 0)
+        peak = values[shown].max(1).mean()
+        mask = _mask(values, (level or HALF) * peak)
         name = (explain or majority)(recording, found.rows[shown][mask[shown]])
         if name not in truth:
             raise UsageError(
                 f"the explainer says {name!r} of latent {latent}, which is no property of the recording; add its mask."
             )
-        judged, place = mask[~first], truth[name][~first]
+        own = level or max(LEVELS, key=lambda l: _fit(values[first], l * peak, truth[name][first]))
+        judged, place = _mask(values, own * peak)[~first], truth[name][~first]
         statistics.append(float(overlap(judged.ravel(), place.ravel())))
         chance.append([overlap(np.take_along_axis(judged, order, 1).ravel(), place.ravel()) for order in orders])
         rows.append({
             "latent": int(latent), "explanation": name, "auroc": float(selective), "iou": statistics[-1],
-            "iou_shuffled": float(np.mean(chance[-1])), "rows": int(judged.sum()),
+            "iou_shuffled": float(np.mean(chance[-1])), "rows": int(judged.sum()), "level": float(own),
         })  # fmt: skip
     return _finding(rows, chance, Provenance(subject=getattr(basis, "subject", ""), data=basis.site, seed=seed))
 
@@ -146,6 +150,15 @@ def majority(recording: Any, rows: np.ndarray) -> str:
     """The property that most of the rows have; of several, the one that is rarer in the recording. The stub of an explainer."""
     shares = {name: float(recording.labels(name)[rows].mean()) if len(rows) else 0.0 for name in recording.properties}
     return max(shares, key=lambda name: (round(shares[name], 9), -float(recording.labels(name).mean())))
+
+
+def _mask(values: np.ndarray, threshold: float) -> np.ndarray:
+    return (values > threshold) & (values > 0)
+
+
+def _fit(values: np.ndarray, threshold: float, place: np.ndarray) -> float:
+    """Overlap of the mask at a threshold with a set of places, over all images."""
+    return float(overlap(_mask(values, threshold).ravel(), place.ravel()))
 
 
 def _chosen(found: Maps, truth: dict[str, np.ndarray], latents: int | Sequence[int]) -> tuple[list[int], list[float]]:

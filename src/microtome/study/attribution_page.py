@@ -11,6 +11,7 @@ from microtome.attribute.controls import over_examples
 from microtome.attribute.layout import layout_of
 from microtome.evidence import Finding
 from microtome.study.blocks import Bars, Block, Images, Section, Table, Text, Tokens
+from microtome.study.task_page import task_page
 
 #: Examples whose map is drawn, rows of tables, places of bars.
 SHOWN, ROWS, PLACES = 12, 64, 48
@@ -43,21 +44,16 @@ def attribution_page(
     ShapeError
         When the map does not fit what was shown.
     """
-    from microtome.evidence import library_versions
-    from microtome.study.report import render
-
     sections = [
         _map(subject, task, found, findings), *_means(task, found, seed), *_lost(found), *_twins(subject, task, found),
     ]  # fmt: skip
     facts = {
-        "subject": f"{subject.name} ({found.subject[:16]})", "task": f"{task.name} ({found.data[:16]}), {len(task)} examples",
         "metric": str(found.settings.get("metric", task.metric)), "method": found.method, "site": found.site,
         "values": ", ".join(f"{a} {s}" for a, s in zip(found.axes, found.values.shape)),
         "options": ", ".join(f"{k} = {v!r}" for k, v in options.items()) or "defaults",
-        "evaluations": f"{found.evaluations} forward and backward passes per example", "seed": str(seed),
+        "evaluations": f"{found.evaluations} forward and backward passes per example",
     }  # fmt: skip
-    facts |= {f"version of {k}": v for k, v in library_versions().items()}
-    return render(f"Why this output: {found.method}", f"{subject.name}, task '{task.name}'", sections, facts)
+    return task_page(f"Why this output: {found.method}", subject, task, found, sections, facts, seed=seed)
 
 
 def answer_texts(subject: Any, task: Any, which: str = "answers") -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from microtome.attribute.judge.evaluate import RANDOM, Evaluation
 from microtome.evidence import Finding
 from microtome.study.blocks import Bars, Block, Section, Table, Text
-from microtome.study.report import render
+from microtome.study.task_page import task_page
 
 #: Answers to the question which measures mean what; the report says it once.
 FAMILIES = {
@@ -43,19 +43,14 @@ def evaluation_page(
     ShapeError
         When a map does not fit what was shown.
     """
-    from microtome.evidence import library_versions
-
     sections = [_scores(found), _differences(found), *_axioms(cards), *_maps(subject, task, found)]
     any_map = next(iter(found.maps.values()))
     facts = {
-        "subject": f"{subject.name} ({any_map.subject[:16]})",
-        "task": f"{task.name} ({any_map.data[:16]}), {len(task)} examples",
         "groups": f"{len(next(iter(found.scores.values())))}, averaged before anything is compared",
         "methods": ", ".join(found.methods), "measures": ", ".join(m.name for m in found.measures),
-        **({"masks": masks} if masks else {}), "seed": str(seed),
+        **({"masks": masks} if masks else {}),
     }  # fmt: skip
-    facts |= {f"version of {k}": v for k, v in library_versions().items()}
-    return render("Which method is right?", f"{subject.name}, task '{task.name}'", sections, facts)
+    return task_page("Which method is right?", subject, task, any_map, sections, facts, seed=seed)
 
 
 def _scores(found: Evaluation) -> Section:

@@ -1,6 +1,7 @@
 """A convolutional network in which one path of filters makes one class."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from microtome.rng import rng, torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
+from microtome.testing.drawn import drawn
 
 FILTERS = 4
 
@@ -46,15 +48,12 @@ def planted_filters(seed: int, *, structured: bool = True, n: int = 16) -> Plant
     PlantedFilters
     """
     first, second = (int(v) for v in rng(seed, "planted filters").integers(FILTERS, size=2))
-    with torch.random.fork_rng(devices=[]):
-        module = nn.Sequential(
-            nn.Conv2d(1, FILTERS, 3, padding=1), nn.ReLU(), nn.Conv2d(FILTERS, FILTERS, 3, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(FILTERS, 2),
-        )  # fmt: skip
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            p.copy_((0.01 if structured else 0.1) * torch.randn(p.shape, generator=torch_rng(seed, "planted filters", name)))
-        if structured:
+    module = drawn(lambda: nn.Sequential(
+        nn.Conv2d(1, FILTERS, 3, padding=1), nn.ReLU(), nn.Conv2d(FILTERS, FILTERS, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(FILTERS, 2),
+    ), 0.01 if structured else 0.1, partial(torch_rng, seed, "planted filters"))  # fmt: skip
+    if structured:
+        with torch.no_grad():
             module[0].weight[first, 0, 1, 1] += 1.0
             module[2].weight[second, first, 1, 1] += 1.0
             module[6].weight[0, second] += 10.0

@@ -5,6 +5,7 @@ For methods of pictures, whose formulas multiply values by gradients: before a l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from microtome.rng import torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
+from microtome.testing.drawn import drawn
 from microtome.testing.families.networks import network_refusals
 
 CLASSES, CELL, SIDE = 6, 4, 3  # a picture is a grid of SIDE x SIDE cells of CELL x CELL pixels
@@ -48,15 +50,12 @@ def planted_spots(seed: int, *, structured: bool = True, n: int = 24) -> Planted
 
 
 def _network(seed: int, patterns: torch.Tensor, structured: bool) -> Subject:
-    with torch.random.fork_rng(devices=[]):
-        module = nn.Sequential(
-            nn.Conv2d(1, CLASSES, 3, padding=1), nn.ReLU(), nn.Conv2d(CLASSES, CLASSES, 3, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CLASSES, CLASSES),
-        )  # fmt: skip
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            p.copy_((0.01 if structured else 0.3) * torch.randn(p.shape, generator=torch_rng(seed, "planted spots", name)))
-        if structured:
+    module = drawn(lambda: nn.Sequential(
+        nn.Conv2d(1, CLASSES, 3, padding=1), nn.ReLU(), nn.Conv2d(CLASSES, CLASSES, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CLASSES, CLASSES),
+    ), 0.01 if structured else 0.3, partial(torch_rng, seed, "planted spots"))  # fmt: skip
+    if structured:
+        with torch.no_grad():
             module[0].weight[:, 0] += patterns
             module[0].bias -= 1.5
             module[2].weight += torch.eye(CLASSES)[..., None, None]  # a map as wide as the pattern

@@ -41,6 +41,7 @@ def feature_switch(
     latents: Sequence[int | Sequence[int]],
     values: float | Sequence[float | Sequence[float]],
     positions: Any = None,
+    cleared: Sequence[int] = (),
     draws: int = 19,
     alpha: float = 0.05,
     seed: int = 0,
@@ -49,7 +50,7 @@ def feature_switch(
 
     On the corrupt inputs, ``z[latent_i] <- value_i`` at the chosen positions, what the basis does not explain kept; success =
     the answer is that of the clean input. A large value activates a feature, 0 suppresses it. Where a fact is coded by
-    several latents together, all of them are set at once.
+    several latents together, all of them are set at once; where it takes the place of another, that one is cleared.
 
     Parameters
     ----------
@@ -63,7 +64,10 @@ def feature_switch(
     values : float, or sequence of float [n] or of sequences
         What they are set to: the typical value when on, or 0.
     positions : position, optional
-        Where: None = everywhere, an int, or a tensor [n] (one token of each example).
+        Where: None = everywhere, an int, or a tensor [n] or [n, places] (tokens of each example).
+    cleared : sequence of int, default none
+        Latents set to 0 with every switch, random ones too, unless they are switched. A latent is otherwise added to what is
+        active there; ``range(basis.dim)`` exchanges the whole code for it.
     draws : int, default 19
         Random latents: each draw gives all examples of one latent another one, as many where there are several.
     alpha : float, default 0.05
@@ -110,6 +114,8 @@ def feature_switch(
     bound = as_accuracy(bound_pairs(subject, task))
     n = len(bound)
     switches, where = _of_examples(latents, values, positions, n, basis.dim)
+    if outside := [unit for unit in cleared if not 0 <= unit < basis.dim]:
+        raise UsageError(f"cleared must hold numbers of latents, 0..{basis.dim - 1}, got {outside[:5]}.")
     check_edits(subject, [Edit(basis.site, "set", 0.0, None, None, [0], basis)])
     kinds = sorted(set(switches))
     codes, stream = np.array([kinds.index(s) for s in switches]), rng(seed, "feature switch")
@@ -120,7 +126,7 @@ def feature_switch(
         part = as_accuracy(subject.bind(task[rows]))
         at = where[torch.from_numpy(rows)] if isinstance(where, torch.Tensor) else where
         drawn = (_others(stream, basis.dim, taken, len(units)) for _ in range(draws))
-        sets = [[_switch(basis, chosen, levels, at)] for chosen in (units, *drawn)]
+        sets = [[_switch(basis, chosen, levels, at, cleared)] for chosen in (units, *drawn)]
         hits[:, rows] = subject.sweep(part.corrupt, sets, part.metric).values.double().numpy()
     before, edited = (measured(subject, x, bound.metric)[1] for x in (bound.corrupt, bound.inputs))
     rate, groups = float(hits[0].mean()), np.asarray(bound.groups)
@@ -161,11 +167,11 @@ def _of_examples(latents: Any, values: Any, positions: Any, n: int, dim: int) ->
     return [(tuple(u.tolist()), tuple(np.broadcast_to(v, u.shape).tolist())) for u, v in pairs], positions
 
 
-def _switch(basis: "Basis", units: Sequence[int], levels: Sequence[float], where: Any) -> Edit:
-    """Latents set to their values, others as they are."""
+def _switch(basis: "Basis", units: Sequence[int], levels: Sequence[float], where: Any, cleared: Sequence[int]) -> Edit:
+    """Latents set to their values and cleared ones to 0, others as they are."""
     target = torch.zeros(basis.dim)
     target[list(units)] = torch.tensor(levels)
-    return Edit(basis.site, "coordinates", target, where, None, list(units), basis)
+    return Edit(basis.site, "coordinates", target, where, None, sorted({*units, *cleared}), basis)
 
 
 def _others(stream: np.random.Generator, dim: int, taken: set[int], count: int) -> list[int]:

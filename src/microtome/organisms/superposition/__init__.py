@@ -1,5 +1,6 @@
 """The toy model of superposition: 20 sparse features in 6 dimensions."""
 
+from microtome.organisms.superposition.many import train_many
 from microtome.organisms.superposition.organism import (
     SuperpositionTruth,
     ToySuperposition,
@@ -9,7 +10,6 @@ from microtome.organisms.superposition.organism import (
     train_instances,
     train_on,
 )
-from microtome.organisms.superposition.many import train_many
 
 __all__ = [
     "SuperpositionTruth",

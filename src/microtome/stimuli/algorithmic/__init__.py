@@ -9,7 +9,7 @@ from microtome.stimuli.algorithmic.flipflop import flip_flop
 from microtome.stimuli.algorithmic.hmm import HiddenMarkov, emissions, mess3
 from microtome.stimuli.algorithmic.indirect import indirect_object
 from microtome.stimuli.algorithmic.letters import repeats
-from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens
+from microtome.stimuli.algorithmic.mazes import distances, lattice, maze_tokens, next_cells, switched_connections
 from microtome.stimuli.algorithmic.modular import modular_addition
 from microtome.stimuli.algorithmic.sparse import dictionary, mixed, sparse_features
 from microtome.stimuli.algorithmic.tables import gaussian
@@ -31,9 +31,11 @@ __all__ = [
     "mess3",
     "mixed",
     "modular_addition",
+    "next_cells",
     "parity",
     "placed_features",
     "recall",
     "repeats",
     "sparse_features",
+    "switched_connections",
 ]

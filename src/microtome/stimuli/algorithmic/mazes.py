@@ -1,4 +1,4 @@
-"""Lattice mazes as token lists: every pair of neighbours in shuffled order, connected or walled off; how far cells are."""
+"""Lattice mazes as token lists: connections in shuffled order, how far cells are, the next step, and one connection changed."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -36,6 +36,21 @@ def distances(present: np.ndarray, edges: Sequence[tuple[int, int]], cells: int)
     for way in range(cells):  # Floyd and Warshall: ways through one more cell
         far = np.minimum(far, far[:, :, [way]] + far[:, [way], :])
     return far
+
+
+def next_cells(
+    present: np.ndarray, edges: Sequence[tuple[int, int]], cells: int, origin: int, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first cell on the shortest way from `origin` to each target [n], -1 without a way; and whether it is the only one.
+
+    >>> both = np.array([[True, True, True, True], [False, False, True, True]])
+    >>> [found.tolist() for found in next_cells(both, lattice(2, 2), 4, 0, np.array([3, 3]))]
+    [[1, -1], [False, True]]
+    """
+    far = distances(present, edges, cells)
+    to = far[np.arange(len(target)), :, target]
+    nearer = (far[:, origin] == 1) & (to < to[:, [origin]])
+    return np.where(nearer.any(1), nearer.argmax(1), -1), nearer.sum(1) <= 1
 
 
 def maze_tokens(
@@ -83,3 +98,38 @@ def maze_tokens(
     marks[row, slot] = cells
     question = np.concatenate([asked, np.full((n, 1), cells + 2)], axis=1)
     return torch.from_numpy(np.concatenate([np.concatenate([pairs, marks[:, :, None]], 2).reshape(n, -1), question], axis=1))
+
+
+def switched_connections(ids: Tensor, pairs: Tensor, *, on: bool) -> tuple[Tensor, Tensor]:
+    """Token lists of `maze_tokens` with one connection written into the first free slot, or its slot marked as free.
+
+    Parameters
+    ----------
+    ids : Tensor [n, 3 * slots + 3]
+    pairs : Tensor [n, 2]
+        The two cells of each connection, the smaller one first.
+    on : bool
+        Write the connection; otherwise the cells stay and ";" becomes "#".
+
+    Returns
+    -------
+    (Tensor, Tensor)
+        The lists, and where the changed separator stands [n].
+
+    Raises
+    ------
+    UsageError
+        When a list has no free slot, or not the connection.
+    """
+    new, rows = ids.clone(), torch.arange(len(ids))
+    parts = ids[:, :-3].reshape(len(ids), -1, 3)
+    free = parts[:, :, 2] == ids[:, -1:] - 1
+    listed = (parts[:, :, :2].sort(-1).values == pairs[:, None]).all(-1) & ~free
+    wanted = free if on else listed
+    if not wanted.any(1).all():
+        raise UsageError(f"list {int((~wanted.any(1)).int().argmax())} has {'no free slot' if on else 'not the connection'}.")
+    place = 3 * wanted.int().argmax(1) + 2
+    new[rows, place] = ids[:, -1] - 2 if on else ids[:, -1] - 1
+    if on:
+        new[rows, place - 2], new[rows, place - 1] = pairs.T
+    return new, place

@@ -1,6 +1,7 @@
 """Worlds of `class_units` and `class_unit_maps`: a class is a colour, and one channel sees each."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from microtome.rng import rng, torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
+from microtome.testing.drawn import drawn
 
 CHANNELS, COLOURS, SIDE, PICTURES = 8, 3, 12, 60
 
@@ -28,16 +30,12 @@ class PlantedColours:
 def world(seed: int, *, structured: bool = True) -> PlantedColours:
     """One strided convolution, the mean over places, and a linear layer; or drawn weights, and colours that say nothing."""
     channels = rng(seed, "planted colours").permutation(CHANNELS)[:COLOURS].tolist()
-    with torch.random.fork_rng(devices=[]):
-        module = nn.Sequential(
-            nn.Conv2d(3, CHANNELS, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-            nn.Linear(CHANNELS, COLOURS),
-        )  # fmt: skip
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            drawn = torch.randn(p.shape, generator=torch_rng(seed, "planted colours", name))
-            p.copy_((0.02 if structured else 0.2) * drawn)
-        if structured:
+    module = drawn(lambda: nn.Sequential(
+        nn.Conv2d(3, CHANNELS, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(CHANNELS, COLOURS),
+    ), 0.02 if structured else 0.2, partial(torch_rng, seed, "planted colours"))  # fmt: skip
+    if structured:
+        with torch.no_grad():
             module[0].bias.zero_()
             for colour, channel in enumerate(channels):
                 module[0].weight[channel, colour] += 0.3

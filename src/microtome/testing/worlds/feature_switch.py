@@ -40,6 +40,7 @@ def refusals(method: Method) -> list[Refusal]:
         Refusal("too few latents", {"latents": latents[:3]}, ShapeError, "each of 24"),
         Refusal("a latent that is not there", {"latents": [99] * len(latents)}, UsageError, "0..31"),
         Refusal("too few values", {"values": [1.0, 2.0]}, ShapeError, "24"),
+        Refusal("a cleared latent that is not there", {"cleared": [99]}, UsageError, "cleared"),
         Refusal("no draws", {"draws": 0}, UsageError, "draws"),
     ]
 

@@ -12,6 +12,7 @@ from microtome.rng import torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
+from microtome.testing.drawn import drawn
 from microtome.testing.families.networks import network_refusals
 
 COLUMNS = 24
@@ -30,12 +31,9 @@ def null(method: Method, seed: int) -> World:
 def _world(seed: int, structured: bool, n: int = 160) -> World:
     g = torch_rng(seed, "surrogate world")
     planted = torch.randperm(COLUMNS, generator=g)[:2]
-    with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Linear(COLUMNS, 8), nn.Tanh(), nn.Linear(8, 2))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_((0.01 if structured else 0.5) * torch.randn(p.shape, generator=g))
-        if structured:
+    net = drawn(lambda: nn.Sequential(nn.Linear(COLUMNS, 8), nn.Tanh(), nn.Linear(8, 2)), 0.01 if structured else 0.5, g)
+    if structured:
+        with torch.no_grad():
             net[0].weight[0, planted] += 1.0
             net[2].weight[:, 0] += torch.tensor([2.0, -2.0])
     x = torch.randn(n, COLUMNS, generator=g)

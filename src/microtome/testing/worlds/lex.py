@@ -12,6 +12,7 @@ from microtome.rng import torch_rng
 from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
+from microtome.testing.drawn import drawn
 
 COLUMNS, ROWS = 8, 300
 
@@ -29,11 +30,7 @@ def world(seed: int, *, structured: bool = True) -> PlantedColumns:
     """The label is the sign of the sum of two columns; or a coin."""
     g = torch_rng(seed, "planted columns")
     columns = torch.randperm(COLUMNS, generator=g)[:2]
-    with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Linear(COLUMNS, 16), nn.ReLU(), nn.Linear(16, 2))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(0.3 * torch.randn(p.shape, generator=g))
+    net = drawn(lambda: nn.Sequential(nn.Linear(COLUMNS, 16), nn.ReLU(), nn.Linear(16, 2)), 0.3, g)
     x = torch.randn(ROWS, COLUMNS, generator=g)
     coin = torch.randint(2, (ROWS,), generator=g)
     y = (x[:, columns].sum(1) > 0).long() if structured else coin

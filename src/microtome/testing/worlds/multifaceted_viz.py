@@ -11,6 +11,7 @@ from microtome.method import Method
 from microtome.rng import torch_rng
 from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
+from microtome.testing.drawn import drawn
 
 SIDE, IMAGES = 6, 40
 
@@ -29,12 +30,10 @@ def world(seed: int, *, structured: bool = True) -> PlantedFacets:
     g = torch_rng(seed, "planted facets")
     bars = torch.zeros(2, SIDE, SIDE)
     bars[0, :, 1:3], bars[1, 3:5] = 1.0, 1.0
-    with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 6), nn.ReLU(), nn.Linear(6, 2))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_((0.01 if structured else 0.3) * torch.randn(p.shape, generator=g))
-        if structured:
+    net = drawn(lambda: nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 6), nn.ReLU(), nn.Linear(6, 2)),
+                0.01 if structured else 0.3, g)  # fmt: skip
+    if structured:
+        with torch.no_grad():
             net[1].weight[:2] += bars.flatten(1) - bars.mean(dim=(1, 2))[:, None] - 0.5 * bars.flip(0).flatten(1)
             net[3].weight[0, :2] += 1.0
     kind = torch.randint(2, (IMAGES,), generator=g)

@@ -11,6 +11,7 @@ from microtome.rng import torch_rng
 from microtome.subject.basis import Identity
 from microtome.subject.subject import Subject
 from microtome.testing.case import Refusal, World
+from microtome.testing.drawn import drawn
 
 SIDE, CLASSES = 8, 3
 
@@ -28,12 +29,10 @@ def null(method: Method, seed: int) -> World:
 def _world(seed: int, structured: bool) -> World:
     g = torch_rng(seed, "planted pattern")
     pattern = torch.randn(CLASSES, SIDE, SIDE, generator=g).sign()
-    with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 16), nn.ReLU(), nn.Linear(16, CLASSES))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(0.1 * torch.randn(p.shape, generator=g) * (0.01 if structured else 1.0))
-        if structured:
+    net = drawn(lambda: nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 16), nn.ReLU(), nn.Linear(16, CLASSES)),
+                0.001 if structured else 0.1, g)  # fmt: skip
+    if structured:
+        with torch.no_grad():
             net[1].weight[:CLASSES] += pattern.flatten(1) / SIDE
             net[1].bias[:CLASSES] += 2.0
             net[3].weight[torch.arange(CLASSES), torch.arange(CLASSES)] += 1.0
