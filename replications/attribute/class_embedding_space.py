@@ -2,16 +2,30 @@
 
 A ViT of four blocks with 16 patches learns the digits of scikit-learn. Every token of every block is projected on the class
 embeddings (final norm with the token's own statistics, head without bias). The class token identifies the class in the last
-block, more from block to block; with the rows of the class embeddings permuted it is at chance, and so is an untrained
-network at all blocks. Image tokens get part of their class from each other: with attention between them cut in the first half
-of the blocks they identify it less; the null is an untrained network.
+block, more from block to block (null: the mean rank correlation of twenty untrained networks; one of them may reach 0.9 over
+five blocks); with the rows of the class embeddings permuted it is at chance, and so is an untrained network at all blocks.
+Image tokens get part of their class from each other: with attention between them cut in the first half of the blocks they
+identify it less; the null is an untrained network.
 
-Removed is the fifth of the image tokens that the projection points at (cut out of the attention of all blocks): permutation
-test against ten random choices; the null is an eleventh. By the gradient of the class token's projection with respect to its
-attention, times attention, accuracy falls far below that of random choices. By the size of a token's own projection it does
-not always: in two of three networks of the calibration the class gathers in tokens without ink, at every block (one of them
-was tried at all, as logit, difference and log-probability; removing the tokens with the smallest projection costs most). That
-claim stands as it was written.
+Removed is the fifth of the image tokens that the projection points at (cut out of the attention of all blocks), by the size
+of a token's own projection in the last block, or by the gradient of the class token's projection with respect to its
+attention, times attention (the paper's code has the gradient only): permutation test against ten random choices; the null is
+an eleventh. By the gradient, accuracy falls far below that of random choices. By a token's own projection it does so in some
+networks only. The claim stands as it was written, with every network asked.
+
+Why, from 19 networks on seeds 100 to 102 and 10 to 14. Removal costs more than by chance where the projection goes with a
+patch's ink (correlation over the tokens of a picture 0.2 to 0.5: p at most 0.016 in five of five) and not where it does not
+(-0.6 to 0.1: p at least 0.4 in six of six). Which of the two a network learns is a matter of its seed, and settled behind the
+first block: dropping half of the patches in training, or up to 0.8 of them, dropout of 0.1 or 0.2, weight decay of 0.3 and
+combinations did not settle it (nor did logits and differences in place of log-probabilities). With a blank margin (pictures of
+10 x 10, eight networks without dropout) the claim holds in six of eight, since the projection avoids the margin; but within
+the digit's frame removal costs more than by chance in four only, and in these the image tokens owe less of the class to
+context (loss by the cut 0.02 to 0.11, else 0.05 to 0.30). The likely reason: tokens without ink gather the class from the
+others, as the class token does, and their removal takes no evidence away. The claim about removal and the one about context
+then pull against each other. The paper's networks have twelve blocks and patches that say something of the class by themselves.
+
+The seeds reported before were 0 to 2 (p 0.0005, 0.72, 0.76; one untrained network as null of the rank correlation; 600 steps).
+The miniature now trains for 800 steps, no more was changed, and the seeds are new.
 
 Tests inside and outside object masks, memories of MLPs and the comparison with probes are not repeated here.
 
@@ -33,12 +47,12 @@ from microtome.rng import rng, torch_rng
 from microtome.stimuli.task import Task
 
 CATALOG = ("attribute", 155)
-SEEDS = (0, 1, 2)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 90
 METHODS = (
     "microtome.attribute.class_identifiability", "microtome.attribute.class_relevance", "microtome.attribute.class_embedding",
 )  # fmt: skip
-BLOCKS, TOKENS, REMOVED, STEPS = 4, 16, 3, 600
+BLOCKS, TOKENS, REMOVED, STEPS, UNTRAINED = 4, 16, 3, 800, 20
 
 CLAIMS = [
     Claim("held-out accuracy", "accuracy", 0.93, null="untrained_accuracy"),
@@ -58,18 +72,20 @@ def run(seed: int) -> dict[str, float]:
     plain = subject.twin("reinit", seed=seed)
     found, none = (class_identifiability(s, task, seed=seed) for s in (subject, plain))
     course, flat = (of(f, "read") for f in (found, none))
+    others = [class_identifiability(subject.twin("reinit", seed=seed + 1000 * i), task, draws=1) for i in range(UNTRAINED)]
     cuts = [mt.replace(f"blocks.{b}.attn.pattern", alone) for b in range(BLOCKS // 2)]
     losses = [of(f, "other")[-1] - of(class_identifiability(s, task, edits=cuts, draws=1), "other")[-1]
               for s, f in ((subject, found), (plain, none))]  # fmt: skip
-    top = [class_relevance(subject, task, by=by, metric="log_prob").values[:, 1:].topk(REMOVED, dim=1).indices
-           for by in ("logit", "attention")]  # fmt: skip
+    scores = [class_relevance(subject, task, by=by, metric="log_prob").values[:, 1:] for by in ("logit", "attention")]
+    top = [score.topk(REMOVED, dim=1).indices for score in scores]
+    ink = F.avg_pool2d(task.clean, 2).flatten(1)
     stream = rng(seed, "removed")
     drawn = [torch.from_numpy(stream.random((len(task), TOKENS)).argsort(1)[:, :REMOVED].copy()) for _ in range(11)]
     by_logit, by_attention, *hits = [right(subject, task, chosen) for chosen in (*top, *drawn)]
     return {
         "accuracy": accuracy, "untrained_accuracy": float(right(plain, task).float().mean()),
         "class_token": course[-1], "untrained_class_token": flat[-1],
-        "rising": rank(course[::2]), "untrained_rising": rank(flat[::2]),
+        "rising": rank(course[::2]), "untrained_rising": float(np.mean([rank(of(f, "read")[::2]) for f in others])),
         "permuted": abs(float(np.mean(found.nulls[0].statistics)) - 0.5), "not_permuted": abs(course[-1] - 0.5),
         "untrained": max(abs(v - 0.5) for v in flat), "p_logit": fewer([by_logit, *hits[:10]], seed),
         "p_attention": fewer([by_attention, *hits[:10]], seed), "p_random": fewer([hits[10], *hits[:10]], seed),
@@ -77,6 +93,7 @@ def run(seed: int) -> dict[str, float]:
         "accuracy_without_attention": float(by_attention.float().mean()),
         "accuracy_without_random": float(torch.stack(hits).float().mean()),
         "cut": losses[0], "untrained_cut": losses[1], "image_tokens": of(found, "other")[-1],
+        "ink_correlation": float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(ink, scores[0])])),
     }  # fmt: skip
 
 

@@ -1,27 +1,35 @@
 """Barkan et al. (2023), Iterated Integrated Attributions: nested paths over the input and a layer.
 
-Pictures of 24 x 24 noisy pixels hold one patch of 6 x 6 with one of four textures; a convolutional network names it. The layer
-is what the last convolution gets, its baseline the least value of each channel over the places. The sum of the map is the
-mean of the logit difference over the input's path less that of the layer's baseline (in float64); the same with one node, the
-null, is not. The share of the positive map within the patch is compared with Grad-CAM and with integrated gradients of the
-same layer from the same baseline (null: a random map); inserting and deleting pixels in its order with a random order. Maps
-of networks with redrawn weights spread as the patch's share of the picture.
+Pictures of 24 x 24 noisy pixels hold one patch of 6 x 6 with one of four textures, or nothing; a convolutional network names
+it. Explained is the logit of a texture, less that of nothing. The layer is what the last convolution gets, its baseline the
+least value of each channel over the places. The sum of the map is the mean of the logit difference over the input's path
+less that of the layer's baseline (in float64); the same with one node, the null, is not. The share of the positive map
+within the patch is compared with Grad-CAM and with integrated gradients of the same layer from the same baseline (null: a
+random map); inserting and deleting pixels in its order with a random order. Maps of networks with redrawn weights spread as
+the patch's share of the picture.
 
-Earlier forms (the last of them on seeds 5 to 7) took the last convolution's output with a baseline of zero and did not hold:
-above one of the two by 0.017, 0.017 and -0.006, 0 asked. Why: between that layer and the logits there is a mean over places
-and a linear map, so that the inner path does nothing, Grad-CAM and integrated gradients there are one map (equal to the last
-digit behind the activation), and iterating only averages in the maps of dimmed pictures. Of these much lies everywhere, as
-biases light channels at all places. On seeds 100 to 104 a baseline of zero gave lower bounds of -0.023 to 0.004 against
-Grad-CAM; the least value per channel (the paper's code takes a minimum, too) -0.003 to 0.049; that and the layer before,
-where weights do not meet a mean at once, 0.039 to 0.051, and 0.011 to 0.023 against integrated gradients from the same
-baseline. The layer before alone gave -0.006 to 0.016. Training on pictures of all contrasts, which makes dimmed ones
-familiar, changed little (seeds 100 to 102). Networks train for 300 steps instead of 220; the identity, which had been held
-to 0.001 where one node nearly sufficed, is held to the catalogue's 0.01 here; three redrawn networks are averaged, one was.
-Calibrated on seeds 20 to 24.
+Two forms before did not hold, for two reasons. (1) Up to seeds 5 to 7 it took the last convolution's output with a baseline
+of zero: above one of the two by 0.017, 0.017 and -0.006, 0 asked. Between that layer and the logits there is a mean over
+places and a linear map, so that the inner path does nothing, Grad-CAM and integrated gradients there are one map (equal to
+the last digit behind the activation), and iterating only averages in the maps of dimmed pictures. Of these much lies
+everywhere, as biases light channels at all places. On seeds 100 to 104 a baseline of zero gave lower bounds of -0.023 to
+0.004 against Grad-CAM; the least value per channel (the paper's code takes a minimum, too) -0.003 to 0.049; that and the
+layer before, where weights do not meet a mean at once, 0.039 to 0.051, and 0.011 to 0.023 against integrated gradients from
+the same baseline. The layer before alone gave -0.006 to 0.016. Training on pictures of all contrasts, which makes dimmed
+ones familiar, changed little. (2) So changed, on seeds 30 to 32, it was below neither (lower bounds from 0.012 and -0.005
+on), but inserting and deleting gave 0.65, -0.03 and 0.72, 0.1 asked. With four textures alone a network may know one of them
+by the absence of the others: it names an empty picture so (0.51 to 0.93 on seeds 100, 101, 102, 104), and in two of these
+four networks maps of such a class, or of one compared with it, lie beside the patch (0.02 to 0.17 of the mass within it), so
+that deleting it changes little. A thousand classes leave no room for that. With a fifth class of nothing, for a fifth of the
+training pictures, and its logit as the counterpart (the class alone left one of the four networks so), the same seeds gave
+0.83 to 0.85, and bounds of 0.065 to 0.071 and 0.071 to 0.094 against Grad-CAM and integrated gradients: networks hardly
+differ any more. A baseline of zero does as well then, at either layer (0.044 to 0.077 against Grad-CAM, seeds 100 and 101),
+so that (2) was the main trouble. The claims are as before, but that the identity, held to 0.001 where one node nearly
+sufficed, is held to the catalogue's 0.01, and three redrawn networks are averaged. Networks train for 300 steps instead of
+220. Calibrated on seeds 35 to 38.
 
-Limits. One small network with biases and no norms, one kind of data; layer and baseline were chosen on five exploratory
-seeds, and against the same baseline the advantage is small (lower bounds -0.003 to 0.046 in calibration). About half of the
-mass stays outside the patch: the layer sees more than a pixel.
+Limits. One small network with biases and no norms, one kind of data; layer, baseline and the class of nothing were chosen on
+five exploratory seeds. A third of the mass stays outside the patch: the layer sees more than a pixel.
 
 https://arxiv.org/abs/2310.18585
 """
@@ -41,10 +49,10 @@ from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 200)
-SEEDS = (30, 31, 32)
+SEEDS = (40, 41, 42)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.attribute.iia", "microtome.attribute.paths", "microtome.attribute.judge.curves")
-SIDE, PATCH, TEST, LAYER = 24, 6, 60, "4"
+SIDE, PATCH, TEST, LAYER, NOTHING = 24, 6, 60, "4", 4
 
 CLAIMS = [
     Claim("the sum is the mean over the input's path: worst relative error at 32 x 32 nodes", "identity", 0.01, "<=",
@@ -63,14 +71,14 @@ CLAIMS = [
 def run(seed: int) -> dict[str, float]:
     """Train, explain, compare."""
     net = seeded(network, seed, "planted patch").eval()
-    x, y, _ = pictures(3000, rng(seed, "planted patch", "train"))
+    x, y, _ = pictures(3000, rng(seed, "planted patch", "train"), empty=0.2)
     fit(net, lambda s: nn.functional.cross_entropy(net(x[rows(s)]), y[rows(s)]), 300, lr=5e-3)
     x, y, where = pictures(TEST, rng(seed, "planted patch", "test"))
-    task = Task("texture", x, x.flip(0), y, (y + 1) % 4, kind="image", groups=list(range(TEST)))
+    task = Task("texture", x, x.flip(0), y, torch.full_like(y, NOTHING), kind="image", groups=list(range(TEST)))
     subject = Subject(net)
     ours = compared(subject, task, where, seed)
     redrawn = [compared(subject.twin("reinit", seed=seed + k), task, where, seed) for k in range(3)]
-    double = Task("texture", x[:4].double(), x[:4].double(), y[:4], (y[:4] + 1) % 4, kind="image")
+    double = Task("texture", x[:4].double(), x[:4].double(), y[:4], torch.full_like(y[:4], NOTHING), kind="image")
     exact = Subject(net.double())
     missed = [iia(exact, double, at=LAYER, inner=lowest(exact, double), steps=n) for n in (32, 1)]
     size = missed[0].values.flatten(1).sum(1).abs().mean()
@@ -126,7 +134,7 @@ def faithfulness(subject: Subject, task: Task, found: Attribution, shown: Tensor
 def network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4),
+        nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5),
     )  # fmt: skip
 
 
@@ -134,13 +142,14 @@ def rows(step: int, batch: int = 48, n: int = 3000) -> Tensor:
     return torch.arange(step * batch, (step + 1) * batch) % n
 
 
-def pictures(n: int, stream: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures [n, 1, 24, 24], their textures [n], and where the patch is [n, 24, 24]."""
+def pictures(n: int, stream: np.random.Generator, *, empty: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures [n, 1, 24, 24], their textures [n], and where the patch is [n, 24, 24]; a share of them without a patch."""
     at = np.indices((PATCH, PATCH))
     textures = np.stack([at[0] // 2 % 2, at[1] // 2 % 2, at.sum(0) // 2 % 2, at.sum(0) % 2]) * 2.0 - 1
-    y = stream.integers(4, size=n)
+    y = np.where(stream.random(n) < empty, NOTHING, stream.integers(4, size=n))
     x, where = stream.normal(0, 0.3, (n, SIDE, SIDE)), np.zeros((n, SIDE, SIDE), dtype=bool)
     for i, (top, left) in enumerate(stream.integers(0, SIDE - PATCH, (n, 2))):
-        x[i, top : top + PATCH, left : left + PATCH] += textures[y[i]]
-        where[i, top : top + PATCH, left : left + PATCH] = True
+        if y[i] != NOTHING:
+            x[i, top : top + PATCH, left : left + PATCH] += textures[y[i]]
+            where[i, top : top + PATCH, left : left + PATCH] = True
     return torch.tensor(x[:, None], dtype=torch.float32), torch.tensor(y), torch.tensor(where)

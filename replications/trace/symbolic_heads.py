@@ -3,29 +3,33 @@
 A four-layer attention-only network learns to continue "a b a c d c e f ^" (ABA) and "a b b c d d e f ^" (ABB) with fresh tokens
 in every example, so that copying what followed a token before does not help. In half of the training prompts the question
 "e f" stands before the examples, and "^" at one of three places behind; all tests have the question behind the examples.
-Embeddings of tokens and places are random and fixed; those of the 160 training tokens are drawn anew for every batch, so that
-rules are learned and not words. At first the rule is named by a symbol, in place of "^" or of the third items; Muon and these
-hints make the heads form in 300 steps or so. A price on heads then leaves few of them.
+Embeddings of tokens and places are random and fixed, in two parts of the stream; those of the 160 training tokens are drawn
+anew for every batch, so that rules are learned and not words. At first the rule is named by a symbol, in place of "^" or of the
+third items; Muon and these hints make the heads form in 300 steps or so. A price on heads then leaves few of them.
 
 Three pairs of contexts, one variable each, all on tokens never trained on: the rule with the same third tokens (abstraction
 heads, patched at the third items), the rule with other tokens throughout (symbolic induction heads, patched at the end; a
 head that brings a token along has no effect on the tokens of the other context), and the two tokens of the question
 exchanged under one rule (retrieval heads, patched at the end). A head counts when it passes the test against the largest of
-all heads, corrected for three groups and networks; the order of the groups is the mean layer weighted by score. What is
-written is read at the third item where abstraction heads have the larger effect; "alike" is the paper's representational
-similarity.
+all heads, corrected for three groups and networks, and moves the answer by 0.1 logits; the order of the groups is the mean
+layer weighted by score. What is written is read at the third item where abstraction heads have the larger effect; "alike" is
+the paper's representational similarity.
 
-What it took: with AdamW and the question always last, one of three reported networks (seeds 0-2) did not learn the rules, and
-those that did had no third stage: e and f can read the rule off the examples before them and mark which is the answer, so that
-the heads that carry the rule to the end and those that fetch the token were the same. Where the question can come first there
-is nothing to mark; the rule has to be carried to the end, and one set of heads that does so serves both orders. With "^" at
-one place in each order, or separators, the rule was carried by e or by a separator in two of six networks (seeds 40, 47). As
-the task is now, all claims held in 720 steps for 47, 70, 71 and two of three reported networks (30-32). In the third the end
-itself compared tokens of the examples, and what heads write at the third items told tokens, not the rule; in 920 steps and at
-a higher price it did so less (0.83 for the variable, 7.8 times chance for the token). That schedule passed everything on the
-one calibration seed there was time for (72), and 80-82 are reported with it. Showing the symbols to the
-last made this worse. Naming the rule at the third items would teach what is to be found, and was not tried. Tried before, with
-the question last: no separator before the answer (a third stage in eight of twelve runs), 64 and 96 units, other prices.
+Where the symbols stand decides which algorithm forms. They were tokens at first, and a hint in the tokens' part of the stream
+teaches the end to fetch tokens from the third items: on seed 81 it went on to compare them with those of the examples (no
+significant head in a group, 0.63 for the variable). The same seed with the symbols in the places' part, nothing else changed,
+passes everything (0.998), as do 100 to 102. It also tells why showing the symbols to the last made it worse before.
+
+What it took besides: with AdamW and the question always last, one of three reported networks (seeds 0-2) did not learn the
+rules, and those that did had no third stage: e and f can read the rule off the examples before them and mark which is the
+answer. Where the question can come first there is nothing to mark; the rule has to be carried to the end. With "^" at one place
+in each order, or separators, the rule was carried by e or by a separator. With symbols among the tokens, reported on 30-32 and
+80-82, one network of three compared tokens at the end. Naming the rule at the third items is a hint at where it can be
+found, though the third item is then no token that could be compared; and 400 steps of 64 prompts were too few (seed 102).
+
+Limits: one network of four layers per seed, trained for this task with these hints, 40 unseen tokens; the paper studies
+language models that nobody taught. Of random networks one in sixteen has a head with p below the level and an effect of 0.01
+logits: a random head copies a little (`heads_in_twin_of_any_size`); hence the 0.1 that trained heads, too, must reach.
 
 https://arxiv.org/abs/2502.20332
 """
@@ -50,20 +54,20 @@ from microtome.rng import rng, torch_rng
 from microtome.trace import head_mediation
 
 CATALOG = ("trace", 129)
-SEEDS = (80, 81, 82)
+SEEDS = (90, 91, 92)
 BUDGET_SECONDS = 60
 METHODS = ("microtome.trace.head_mediation", "microtome.organisms.fixed_embeddings", "microtome.organisms.sparse_heads",
            "microtome.organisms.optimisers")  # fmt: skip
 VOCAB, SEEN = 200, 160
 BOS, ASK, EMPTY, SYMBOL = (VOCAB + k for k in range(4))
-WIDTH, HEADS = 96, 4
-BATCH, STEPS, HINTED = 96, 500, 250
+WIDTH, HEADS, SIZE = 96, 4, 24
+BATCH, STEPS, HINTED = 64, 600, 300
 #: Price on heads, and steps: leave few heads, recover.
 SPARSE = ((0.2, 300), (0.03, 120))
 THIRDS, PLACES = ("third1", "third2"), (5, 8)
 GROUPS = {"abstraction": THIRDS, "induction": ("end",), "retrieval": ("end",)}
-#: Level of a test: three groups in three networks.
-PROMPTS, ALPHA = 100, 0.05 / 9
+#: Level of a test (three groups in three networks), and the least effect in logits that counts: random heads copy a little.
+PROMPTS, ALPHA, LEAST = 100, 0.05 / 9, 0.1
 TOKEN = "an upper bound; the variable is read from the same outputs"
 ORDER = "an order of the groups: of heads at random layers, either sign is as likely"
 
@@ -85,8 +89,8 @@ def run(seed: int) -> dict[str, float]:
     """Train, find the three groups, ablate them, and read what abstraction heads write."""
     subject = mt.Subject(trained(seed))
     twin = subject.twin("reinit", seed=seed, keep=("*wte*", "*wpe*", "*lm_head*"))
-    significant = {g: mediating(subject, g, seed) for g in GROUPS}
-    nothing = [mediating(twin, g, seed) for g in GROUPS]
+    tested, nothing = ({g: mediating(s, g, seed) for g in GROUPS} for s in (subject, twin))
+    significant = {g: t[t["score"] >= LEAST] for g, t in tested.items()}
     layer = {g: float(np.average(t["layer"], weights=t["score"])) if len(t) else 0.0 for g, t in significant.items()}
     chosen = {n for t in significant.values() for n in t["node"]}
     costs = ablated(subject, chosen, seed)
@@ -96,7 +100,8 @@ def run(seed: int) -> dict[str, float]:
     return {
         "accuracy": accuracy(subject, seed), "accuracy_twin": accuracy(twin, seed),
         "least_heads": float(min(len(t) for t in significant.values())),
-        "heads_in_twin": float(sum(len(t) for t in nothing)),
+        "heads_in_twin": float(sum((t["score"] >= LEAST).sum() for t in nothing.values())),
+        "heads_in_twin_of_any_size": float(sum(len(t) for t in nothing.values())),
         **{f"layer_{g}": value for g, value in layer.items()},
         "induction_after_abstraction": layer["induction"] - layer["abstraction"],
         "retrieval_after_induction": layer["retrieval"] - layer["induction"],
@@ -149,7 +154,10 @@ def trained(seed: int) -> nn.Module:
         SYMBOL + 2, layers=4, heads=HEADS, width=WIDTH, context=16, family="plain", attention_only=True, seed=seed
     )
     generator = torch_rng(seed, "symbolic heads")
-    redraw = fix_embeddings(model, generator, size=WIDTH // HEADS)
+    redraw = fix_embeddings(model, generator, size=SIZE)
+    with torch.no_grad():  # symbols stand where places do: in the tokens' part they would teach the end to fetch tokens
+        model.transformer.wte.weight[SYMBOL:] = 0.0
+        model.transformer.wte.weight[SYMBOL:, SIZE:] = torch.randn(2, WIDTH - SIZE, generator=generator)
 
     def loss(hinted: float = 0.0, price: float = 0.0) -> Tensor:
         redraw(torch.arange(SEEN))

@@ -41,6 +41,7 @@ def read(place):
     if kind == "scope":
         return scope(place)
     import yaml
+    from circuit_tracer.transcoder.activation_functions import TopK
     from circuit_tracer.transcoder.cross_layer_transcoder import load_clt
     from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
 
@@ -50,8 +51,11 @@ def read(place):
     if config["model_kind"] == "cross_layer_transcoder":
         return across(load_clt(str(place), **hooks, **cpu, lazy_decoder=False))
     paths = {i: str(place / f"layer_{i}.safetensors") for i in range(len(list(place.glob("layer_*.safetensors"))))}
-    about = {"activation": config.get("activation"), "k": config.get("k"), "scan_name": "toy"}
-    return layered(load_transcoder_set(paths, **about, **hooks, **cpu, lazy_encoder=False, lazy_decoder=False))
+    whole = load_transcoder_set(paths, "toy", **hooks, **cpu, lazy_encoder=False, lazy_decoder=False)
+    if config.get("activation") == "topk":  # which 0.5.0 does not look for yet
+        for one in whole:
+            one.activation_function = TopK(config["k"])
+    return layered(whole)
 
 
 @torch.no_grad()

@@ -148,8 +148,8 @@ def test_openai(tmp_path):
     torch.save(state | {"activation": "TopK", "activation_state_dict": {"k": 3}}, tmp_path / "topk.pt")
     sae = dc.load_openai(tmp_path / "topk.pt", site=SITE)
     mean = X.mean(-1, keepdim=True)
-    size = (X - mean).std(-1, keepdim=True) + 1e-5
-    codes = topk(((X - mean) / size - BD) @ E.T + BE, 3)
+    size = (X - mean).std(-1, keepdim=True)
+    codes = topk(((X - mean) / (size + 1e-5) - BD) @ E.T + BE, 3)
     assert isinstance(sae, RowNormalised)
     torch.testing.assert_close(sae.encode(X), codes * size, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(sae(X), (codes @ DEC + BD) * size + mean, rtol=1e-9, atol=1e-9)

@@ -147,14 +147,16 @@ def test_what_would_change_the_function_is_refused(tmp_path):
     assert (layer.site, layer.writes) == ("blocks.1.resid_mid", "blocks.1.mlp.out")
     with pytest.raises(UsageError, match="layer_3"):
         dc.save_circuit_tracer_layer(layer, tmp_path / "transcoder.safetensors")
-    with pytest.raises(UsageError, match="blocks.2"):
+    with pytest.raises(UsageError, match=r"blocks\.2"):
         dc.save_circuit_tracer_layer(layer, tmp_path / "layer_2.safetensors")
     dc.save_circuit_tracer_layer(layer, tmp_path / "layer_1.safetensors")
     other = dc.load_circuit_tracer_layer(tmp_path / "layer_1.safetensors", site="blocks.0.mlp.norm", writes="blocks.0.mlp.out")
     with pytest.raises(UsageError, match="other hooks"):
         dc.save_circuit_tracer_layer(other, tmp_path / "layer_0.safetensors")
     tensors = load_file(tmp_path / "layer_1.safetensors")
-    save_file(tensors | {"activation_function.threshold": -tensors["activation_function.threshold"]}, tmp_path / "n.safetensors")
+    save_file(
+        tensors | {"activation_function.threshold": -tensors["activation_function.threshold"]}, tmp_path / "n.safetensors"
+    )
     with pytest.raises(FormatError, match="negative"):
         dc.load_circuit_tracer_layer(tmp_path / "n.safetensors", **SITES)
     with pytest.raises(FormatError, match="writes="):

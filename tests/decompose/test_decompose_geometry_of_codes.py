@@ -130,13 +130,13 @@ def test_a_toy_model_trained_on_data_is_seeded_and_learns():
 
 def test_toy_models_trained_together_do_not_know_of_each_other():
     x = torch.stack([placed_features(400, seed).inputs for seed in range(3)])
-    w, b = train_many(x, 2, steps=80, weight_decay=0.1)
+    w, b = train_many(x, 2, steps=300, weight_decay=0.1)
     assert w.shape == (3, 12, 2)
     other = torch.stack([x[0], x[2], 1 - x[1]])
-    v, c = train_many(other, 2, steps=80, weight_decay=0.1)
+    v, c = train_many(other, 2, steps=300, weight_decay=0.1)
     torch.testing.assert_close(v[0], w[0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(c[0], b[0], rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(v[1], w[1], atol=0.1)
+    assert not torch.allclose(v[1], w[1], atol=1e-3)
     for rows, directions, bias in zip(x, w, b, strict=True):
         error = ((rows @ directions @ directions.T + bias).relu() - rows).square().mean()
         assert error < 0.8 * rows.var(0, unbiased=False).mean()

@@ -53,6 +53,30 @@ def test_the_overlap_equals_counting_by_loops():
     assert found.table["iou"][0] == pytest.approx(both / either)
 
 
+def test_each_latent_can_have_a_level_of_its_own_from_the_images_it_is_named_from():
+    """Unit 0 is red from half of its peak on, unit 1 round from a fifth on, and below that both fire on everything."""
+    recording = seen(2)
+    x = recording.matrix().clone()
+    red, round_ = (torch.tensor(recording.labels(name)) for name in ("red", "round"))
+    g = torch.Generator().manual_seed(0)
+    low, high = torch.rand(len(x), generator=g, dtype=x.dtype), torch.rand(len(x), generator=g, dtype=x.dtype)
+    x[:, 0] = torch.where(red, 0.6 + 0.4 * high, 0.48 * low)
+    x[:, 1] = torch.where(round_, 0.25 + 0.75 * high, 0.18 * low)
+    index = {"sample": recording.index["sample"].to_numpy()}
+    labels = {name: recording.labels(name) for name in recording.properties}
+    weak = Recording.of(x, site="patches", index=index, labels=labels)
+    fixed, own = (
+        lmm_sae_interp(weak, Identity("patches", 4), latents=[0, 1], level=level, draws=19).table.set_index("latent")
+        for level in (0.25, None)
+    )
+    assert own.loc[[0, 1], "explanation"].tolist() == ["red", "round"]
+    assert own.loc[[0, 1], "iou"].tolist() == [1.0, 1.0]
+    assert own.loc[[0, 1], "level"].tolist() == [0.5, 0.2]
+    assert fixed.loc[0, "iou"] < 0.6
+    assert fixed.loc[[0, 1], "level"].tolist() == [0.25, 0.25]
+    assert (own["iou_shuffled"] < 0.5).all()
+
+
 def test_the_most_selective_latents_are_looked_at():
     found = lmm_sae_interp(seen(), Identity("patches", 4), latents=2, draws=1)
     assert set(found.table["latent"]) == {0, 1}

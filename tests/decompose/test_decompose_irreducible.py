@@ -143,6 +143,17 @@ def test_without_groups_nothing_is_claimed():
     assert "No group" in found.claim
 
 
+def test_a_latent_that_never_fires_joins_no_groups():
+    x = ring(400).abs()
+    x[::2, 0] = x[1::2, 1] = 0
+    lines = torch.tensor([[1.0, 0, 0], [0.8, 0.6, 0], [0.6, 0.8, 0]]).double()  # 0 and 2 are joined by 1 alone
+    dead = Linear("s", torch.stack([lines[0], torch.zeros(3).double(), lines[2]], 1), lines)
+    recording = mt.Recording.of(torch.cat([x, draw(400, 1)], 1), site="s")
+    assert by_cosine(dead.directions, cosine=0.7) == [[0, 1, 2]]
+    assert multi_dim_features(recording, dead, cosine=0.7).table is None
+    assert multi_dim_features(recording, Linear("s", lines.T.contiguous(), lines), cosine=0.7).table["size"].tolist() == [3]
+
+
 def test_refusals_of_the_method():
     recording, _ = planted_ring()
     with pytest.raises(SubjectMismatch, match="'t'"):

@@ -51,7 +51,8 @@ def multi_dim_features(
     basis : Basis
         With directions, of that site; e.g. a sparse autoencoder.
     clusters : sequence of sequences of int, optional
-        Groups of latents, e.g. by `clusters.by_jaccard`. Default: `clusters.by_cosine` with two neighbours, as the paper.
+        Groups of latents, e.g. by `clusters.by_jaccard`. Default: `clusters.by_cosine` with two neighbours, as the paper,
+        of the latents that fire on the recording.
     cosine : float
         Of decoder directions, above which neighbours are joined. Default 0.5. Paper: 0.5.
     components : int
@@ -114,7 +115,7 @@ def multi_dim_features(
     if basis.site != site:
         raise SubjectMismatch(f"the basis belongs to '{basis.site}', the recording holds '{site}'.")
     about = survey(recording)
-    groups = _groups(basis, clusters, cosine)
+    groups = _groups(recording, basis, clusters, cosine)
     look = _Look(radius, components, bins, seed)
     rows, nulls, kept = [], [], 0
     for number, latents in enumerate(groups):
@@ -161,9 +162,14 @@ class _Look:
         return max(found, key=lambda row: row["score"], default=None)
 
 
-def _groups(basis: Any, clusters: Sequence[Sequence[int]] | None, cosine: float) -> list[list[int]]:
+def _groups(recording: Any, basis: Any, clusters: Sequence[Sequence[int]] | None, cosine: float) -> list[list[int]]:
     if clusters is None:
-        return [g for g in by_cosine(basis.directions, cosine=cosine) if len(g) <= LARGEST]
+        fired = torch.zeros(basis.dim, dtype=torch.bool)
+        for x in recording.batches(4096, None):
+            fired |= (basis.encode(x) != 0).any(0).cpu()
+        live = fired.nonzero().flatten()  # a latent that never fires writes nothing, but could join two groups
+        groups = by_cosine(basis.directions[live.to(basis.directions.device)], cosine=cosine)
+        return [live[g].tolist() for g in groups if len(g) <= LARGEST]
     groups = [[int(i) for i in g] for g in clusters]
     wrong = [g for g in groups if len(set(g)) < 2 or len(set(g)) < len(g) or min(g) < 0 or max(g) >= basis.dim]
     if wrong:

@@ -218,6 +218,8 @@ class Subject:
         Raises
         ------
         SiteError, ShapeError
+        UsageError
+            When the module does not take such inputs: ids in floats, a list, a mask that its forward does not have.
         EditTouchedNothing
             When an edit addressed no cell in this call.
         """

@@ -85,8 +85,9 @@ def sparse_feature_circuits(
     -----
     Null: in a network with random weights effects are small and spread over all features.
     Misleads when errors carry the effect: compare `effect` of the error nodes before reading the features. The path moves all
-    features of a dictionary together, interactions included: for what one feature does alone, `attribution_patching` (one
-    gradient at the clean input) can rank better, and did on the network of the replication.
+    features of a dictionary together, interactions included. Where many features carry the same thing, none does much alone,
+    and one gradient at the clean input (`attribution_patching`) ranks them better; where one feature is a word, as in a wide
+    dictionary of the embeddings, that gradient misses most of the effect and the path does not.
 
     Examples
     --------

@@ -62,6 +62,8 @@ def load_circuit_tracer_layer(
 def save_circuit_tracer_layer(transcoder: Transcoder, path: str | Path, *, model_name: str = "") -> None:
     """Write a transcoder as ``layer_i.safetensors``, and ``config.yaml`` beside it where there is none.
 
+    That TopK is meant stands in the configuration; circuit-tracer 0.5.0 does not look there yet and would take it for ReLU.
+
     Raises
     ------
     UsageError

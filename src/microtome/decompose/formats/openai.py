@@ -17,7 +17,7 @@ EPS = 1e-5
 
 
 class RowNormalised(SparseDictionary):
-    """A dictionary of rows brought to mean 0 and standard deviation 1 each, ``u = (x - m) / (s + 1e-5)``.
+    """A dictionary of rows brought to mean 0 and standard deviation 1 each, ``u = (x - m) / (s + 1e-5)``, ``x' = u' s + m``.
 
     Codes are given in the units of x (times s), so that ``decode`` is linear in them; what m and s themselves write,
     ``m + s b_dec``, is not part of the code (`bypass`).
@@ -27,11 +27,11 @@ class RowNormalised(SparseDictionary):
 
     def encode(self, x: Tensor) -> Tensor:
         mean, size = _moments(x)
-        return super().encode((x - mean) / size) * size
+        return super().encode((x - mean) / (size + EPS)) * size
 
     def encode_sparse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, size = _moments(x)
-        indices, values = super().encode_sparse((x - mean) / size)
+        indices, values = super().encode_sparse((x - mean) / (size + EPS))
         return indices, values * size
 
     def decode(self, z: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class RowNormalised(SparseDictionary):
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     mean = x.mean(-1, keepdim=True)
-    return mean, (x - mean).std(-1, keepdim=True) + EPS
+    return mean, (x - mean).std(-1, keepdim=True)
 
 
 def load_openai(path: str | Path, *, site: str, recording: Any = None) -> SparseDictionary:
@@ -86,8 +86,9 @@ def load_openai(path: str | Path, *, site: str, recording: Any = None) -> Sparse
     parts: dict[str, Any] = take(state, NAMES, path)
     kind = state.get("activation", "ReLU")
     if kind == "TopK":
-        inner = state.get("activation_state_dict")
-        k = inner.get("k") if isinstance(inner, dict) else None
+        about = state.get("activation_state_dict")
+        inner: dict[str, Any] = about if isinstance(about, dict) else {}
+        k = inner.get("k")
         if not isinstance(k, (int, Tensor)):
             raise FormatError(f"'{path}' holds a TopK autoencoder without its k.")
         if inner.get("postact_fn", "ReLU") != "ReLU":
@@ -120,9 +121,11 @@ def save_openai(dictionary: SparseDictionary, path: str | Path) -> None:
     # What its training counts per latent, at the values of a fresh autoencoder: a strict reader misses them otherwise.
     state["stats_last_nonzero"] = torch.zeros(dictionary.dim, dtype=torch.long)
     state |= {"latents_activation_frequency": torch.ones(dictionary.dim), "latents_mean_square": torch.zeros(dictionary.dim)}
-    state |= {"activation": "TopK", "activation_state_dict": {"k": dictionary.k, "postact_fn": "ReLU"}} if topk else {
-        "activation": "ReLU", "activation_state_dict": {}
-    }
+    state |= (
+        {"activation": "TopK", "activation_state_dict": {"k": dictionary.k, "postact_fn": "ReLU"}}
+        if topk
+        else {"activation": "ReLU", "activation_state_dict": {}}
+    )
     buffer = bytes_io.BytesIO()
     torch.save(state, buffer)
     io.write_bytes(Path(path), buffer.getvalue())
