@@ -9,18 +9,22 @@ the same exchange do little. Null for the latents and for attention: the same ne
 easily than it suppresses (`activation_less_suppression` with its interval).
 
 Calibrated once, on seeds 20 to 24: the exchange turned 82 to 95% of the answers (random latents at most 2%), addition at all
-separators 58 to 85%, suppression 55 to 82%. The seeds of the file were new then; the thresholds are as they always were.
+separators 58 to 85%, suppression 53 to 82%. On seed 24 the OV margin was -0.12: its dictionary had latents that connections
+share. Of ten dictionaries of two older networks (seeds 5, 100) the four that left less than 2% unexplained had one latent for
+each connection and margins of 0.08 and more, the others, which left 3% or more, a latent too few or margins below that.
+So eight are trained from different starts, and the one that explains most is taken, for the untrained network as well.
+Only then the seeds of the file were run, for the first time; the thresholds are as they always were.
 
 Why an exchange: the latent used to be added at all separators, and 51, 55, 81% (2000 steps, seeds 0-2), then 84, 81, 37% (3000
 steps, seeds 3-5) followed, where at least 60% were asked. What marks a slot as free stays under such an addition. At one slot
-of the network of seed 5 an addition turned 9% of the answers (connections with a latent of their own), the latent in place of the free slot's code 73%, that slot's code
-from the maze with the connection 73%, the whole stream 75%, the error of the dictionary alone none. So neither the dictionary's
-error nor the network's training is at fault: a free slot says so, and the latent alone does not overrule it. The paper's mazes
-have no free slots. The rest is in the other free slots: in all of them the exchange turns 88%, more than a swap of one stream.
+of the network of seed 5, for connections with a latent of their own, an addition turned 9% of the answers, the latent in place
+of the free slot's code 73%, that slot's code from the maze with the connection 73%, the whole stream 75%, and the error of the
+dictionary alone none. So neither the dictionary's error nor the training is at fault: a free slot says so, and the latent alone
+does not overrule it. The paper's mazes have no free slots. The exchange in all free slots turned 88%.
 
-What the dictionary does matters, too. Trained longer (1200 steps of 64) it explains more, but its bias moves into one
-connection's place: a cleared slot then reads as that connection, and random latents seem to open walls (24%). Two active
-latents per separator share a connection between them: one of them opens 62 to 69%. An L1 penalty splits it further (15 to 43%).
+Two active latents per separator share a connection between them: one of them opens 62 to 69%. An L1 penalty splits it further
+(15 to 43%). Trained longer (1200 steps of 64) the dictionary's bias moves into one connection's place: a cleared slot then
+reads as that connection, and random latents seem to open walls (24%).
 
 The agreement with the OV circuit is weak evidence: it was first asked to exceed that of the untrained network, whose margin is
 mostly the larger one (`ov_margin_untrained`; it is nearly linear in the cells), and the null was changed to other connections'
@@ -63,7 +67,7 @@ BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.feature_switch", "microtome.search.unit_trees", "microtome.trace.attention_signature",
            "microtome.stimuli.algorithmic.mazes", "microtome.organisms.small")  # fmt: skip
 EDGES, CELLS, SLOTS, STEPS, BATCH, SITE = lattice(2, 3), 6, 6, 3000, 32, "blocks.0.resid_post"
-ORIGIN, NONE, GOOD, DEPTH = 1, CELLS + 3, 0.9, 2
+ORIGIN, NONE, GOOD, DEPTH, STARTS = 1, CELLS + 3, 0.9, 2, 8
 NAMES, MARKS, WIDTH = [f"{a}-{b}" for a, b in EDGES], torch.arange(SLOTS) * 3 + 2, 48
 
 CLAIMS = [
@@ -157,9 +161,10 @@ def at_marks(subject: mt.Subject, seed: int, name: str, n: int) -> Recording:
 
 
 def latents(subject: mt.Subject, seed: int):
-    """A dictionary of the separators, and the trees over its latents."""
+    """A dictionary of the separators, that of several starts which leaves least unexplained, and the trees over its latents."""
     seen = at_marks(subject, seed, "dictionary", 1400)
-    basis = topk_sae(seen, latents=8 * WIDTH, k=1, steps=400, batch=256, lr=4e-3, seed=seed)
+    fits = (topk_sae(seen, latents=8 * WIDTH, k=1, steps=400, batch=256, lr=4e-3, seed=derive(seed, k)) for k in range(STARTS))
+    basis = min(fits, key=lambda fit: fit.metrics["fvu"])
     found = unit_trees(at_marks(subject, seed, "trees", 1200).encode(basis), depth=DEPTH, draws=19, seed=seed)
     return basis, found.table
 

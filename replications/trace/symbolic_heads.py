@@ -3,33 +3,28 @@
 A four-layer attention-only network learns to continue "a b a c d c e f ^" (ABA) and "a b b c d d e f ^" (ABB) with fresh tokens
 in every example, so that copying what followed a token before does not help. In half of the training prompts the question
 "e f" stands before the examples, and "^" at one of three places behind; all tests have the question behind the examples.
-Embeddings of tokens and places are random and fixed, in two parts of the stream; those of the 160 training tokens are drawn
-anew for every batch, so that rules are learned and not words. At first the rule is named by a symbol, in place of "^" or of the
-third items; Muon and these hints make the heads form in 300 steps or so. A price on heads then leaves few of them.
+Embeddings of tokens and places are random and fixed, in two parts of the stream; the training tokens' are drawn anew for every
+batch, so that rules are learned and not words. At first a symbol names the rule, in place of "^" or of the third items. A price
+on heads then leaves few of them.
 
 Three pairs of contexts, one variable each, all on tokens never trained on: the rule with the same third tokens (abstraction
 heads, patched at the third items), the rule with other tokens throughout (symbolic induction heads, patched at the end; a
 head that brings a token along has no effect on the tokens of the other context), and the two tokens of the question
 exchanged under one rule (retrieval heads, patched at the end). A head counts when it passes the test against the largest of
 all heads, corrected for three groups and networks, and moves the answer by 0.1 logits; the order of the groups is the mean
-layer weighted by score. What is written is read at the third item where abstraction heads have the larger effect; "alike" is
-the paper's representational similarity.
+layer weighted by score. What is written is read at the third item of larger effect; "alike": representational similarity.
 
 Where the symbols stand decides which algorithm forms. They were tokens at first, and a hint in the tokens' part of the stream
 teaches the end to fetch tokens from the third items: on seed 81 it went on to compare them with those of the examples (no
 significant head in a group, 0.63 for the variable). The same seed with the symbols in the places' part, nothing else changed,
-passes everything (0.998), as do 100 to 102. It also tells why showing the symbols to the last made it worse before.
+passes everything (0.998), as do 100 to 102, which is all the calibration this form had. Some networks learn nothing (seed 20
+with 600 steps of 64 prompts): up to three starts are made, chosen by accuracy on prompts of their own.
 
-What it took besides: with AdamW and the question always last, one of three reported networks (seeds 0-2) did not learn the
-rules, and those that did had no third stage: e and f can read the rule off the examples before them and mark which is the
-answer. Where the question can come first there is nothing to mark; the rule has to be carried to the end. With "^" at one place
-in each order, or separators, the rule was carried by e or by a separator. With symbols among the tokens, reported on 30-32 and
-80-82, one network of three compared tokens at the end. Naming the rule at the third items is a hint at where it can be
-found, though the third item is then no token that could be compared; and 400 steps of 64 prompts were too few (seed 102).
+Reported before, with symbols among the tokens: 30-32 and 80-82, one network of three compared tokens; 0-2, the question always
+last: no third stage, since e and f can read the rule off the examples before them and mark the answer.
 
-Limits: one network of four layers per seed, trained for this task with these hints, 40 unseen tokens; the paper studies
-language models that nobody taught. Of random networks one in sixteen has a head with p below the level and an effect of 0.01
-logits: a random head copies a little (`heads_in_twin_of_any_size`); hence the 0.1 that trained heads, too, must reach.
+Limits: one trained network of four layers, taught with hints; of random ones one in sixteen has a head that copies a little,
+0.01 logits, with p below the level (`heads_in_twin_of_any_size`): hence the 0.1 that trained heads must reach, too.
 
 https://arxiv.org/abs/2502.20332
 """
@@ -50,7 +45,7 @@ from microtome.organisms.optimisers import muon
 from microtome.organisms.small import decoder
 from microtome.organisms.sparse_heads import head_price
 from microtome.replicate import Claim
-from microtome.rng import rng, torch_rng
+from microtome.rng import derive, rng, torch_rng
 from microtome.trace import head_mediation
 
 CATALOG = ("trace", 129)
@@ -61,9 +56,8 @@ METHODS = ("microtome.trace.head_mediation", "microtome.organisms.fixed_embeddin
 VOCAB, SEEN = 200, 160
 BOS, ASK, EMPTY, SYMBOL = (VOCAB + k for k in range(4))
 WIDTH, HEADS, SIZE = 96, 4, 24
-BATCH, STEPS, HINTED = 64, 600, 300
-#: Price on heads, and steps: leave few heads, recover.
-SPARSE = ((0.2, 300), (0.03, 120))
+BATCH, STEPS, HINTED, STARTS = 96, 500, 250, 3
+SPARSE = ((0.2, 300), (0.03, 120))  # price on heads, steps
 THIRDS, PLACES = ("third1", "third2"), (5, 8)
 GROUPS = {"abstraction": THIRDS, "induction": ("end",), "retrieval": ("end",)}
 #: Level of a test (three groups in three networks), and the least effect in logits that counts: random heads copy a little.
@@ -87,25 +81,24 @@ CLAIMS = [
 
 def run(seed: int) -> dict[str, float]:
     """Train, find the three groups, ablate them, and read what abstraction heads write."""
-    subject = mt.Subject(trained(seed))
+    subject, starts = learned(seed)
     twin = subject.twin("reinit", seed=seed, keep=("*wte*", "*wpe*", "*lm_head*"))
     tested, nothing = ({g: mediating(s, g, seed) for g in GROUPS} for s in (subject, twin))
     significant = {g: t[t["score"] >= LEAST] for g, t in tested.items()}
     layer = {g: float(np.average(t["layer"], weights=t["score"])) if len(t) else 0.0 for g, t in significant.items()}
     chosen = {n for t in significant.values() for n in t["node"]}
-    costs = ablated(subject, chosen, seed)
     at = {role: head_mediation(subject, pairs("abstraction", seed), roles=[role], draws=1, seed=seed).table for role in THIRDS}
     place = max(THIRDS, key=lambda role: at[role]["score"].max())
     best = at[place].nlargest(1, "score").iloc[0]
     return {
-        "accuracy": accuracy(subject, seed), "accuracy_twin": accuracy(twin, seed),
+        "accuracy": accuracy(subject, seed), "accuracy_twin": accuracy(twin, seed), "starts": float(starts),
         "least_heads": float(min(len(t) for t in significant.values())),
         "heads_in_twin": float(sum((t["score"] >= LEAST).sum() for t in nothing.values())),
         "heads_in_twin_of_any_size": float(sum(len(t) for t in nothing.values())),
         **{f"layer_{g}": value for g, value in layer.items()},
         "induction_after_abstraction": layer["induction"] - layer["abstraction"],
         "retrieval_after_induction": layer["retrieval"] - layer["induction"],
-        **costs, "heads": float(len(chosen)),
+        **ablated(subject, chosen, seed), "heads": float(len(chosen)),
         **written(subject, int(best["layer"]), int(best["head"]), THIRDS.index(place), seed),
     }  # fmt: skip
 
@@ -148,11 +141,19 @@ def draw(generator: torch.Generator, n: int, seen: bool) -> Prompts:
     return Prompts(items, abb, torch.where(early, torch.randint(9, 12, (n,), generator=generator), 11), early)
 
 
+def learned(seed: int) -> tuple[mt.Subject, int]:
+    """The first network of a few starts that does the task on prompts of its own, and how many it took."""
+    for k in range(STARTS):
+        subject = mt.Subject(trained(derive(seed, "start", k)))
+        if accuracy(subject, derive(seed, "validation")) >= 0.9:
+            return subject, k + 1
+    raise Degenerate(f"none of {STARTS} networks learned the rules.")
+
+
 def trained(seed: int) -> nn.Module:
     """Prediction of the question's third token; a symbol in place of "^" or of the third items names the rule at first."""
-    model: Any = decoder(
-        SYMBOL + 2, layers=4, heads=HEADS, width=WIDTH, context=16, family="plain", attention_only=True, seed=seed
-    )
+    shape: Any = {"layers": 4, "heads": HEADS, "width": WIDTH, "context": 16}
+    model: Any = decoder(SYMBOL + 2, **shape, family="plain", attention_only=True, seed=seed)
     generator = torch_rng(seed, "symbolic heads")
     redraw = fix_embeddings(model, generator, size=SIZE)
     with torch.no_grad():  # symbols stand where places do: in the tokens' part they would teach the end to fetch tokens
@@ -195,7 +196,7 @@ def pairs(group: str, seed: int) -> mt.Task:
 
 
 def mediating(subject: mt.Subject, group: str, seed: int) -> Any:
-    """The heads of a group that pass the test; nobody where the contexts make no difference, as in an untrained network."""
+    """The heads of a group that pass the test; nobody where the contexts make no difference."""
     try:
         table: Any = head_mediation(subject, pairs(group, seed), roles=GROUPS[group], seed=seed).table
     except Degenerate:
@@ -206,9 +207,8 @@ def mediating(subject: mt.Subject, group: str, seed: int) -> Any:
 def accuracy(subject: mt.Subject, seed: int, edits: tuple[mt.Edit, ...] = ()) -> float:
     """Share of unseen prompts whose likeliest next token of all is right."""
     prompts = draw(torch_rng(seed, "unseen"), 300, seen=False)
-    return float(
-        (subject.run(prompts.ids, edits=edits, logits="last").logits[:, 0].argmax(-1) == prompts.third[:, 2]).float().mean()
-    )
+    said = subject.run(prompts.ids, edits=edits, logits="last").logits[:, 0].argmax(-1)
+    return float((said == prompts.third[:, 2]).float().mean())
 
 
 def ablated(subject: mt.Subject, chosen: set[str], seed: int) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Subject: what is studied. A thin object over the functions of this package."""
 
 import fnmatch
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,8 +12,9 @@ from microtome.errors import SiteError, UsageError
 from microtome.subject import architecture as arch
 from microtome.subject.allocator import keep_freed_memory
 from microtome.subject.architecture import Dims, Trunk
+from microtome.subject.call import Takes, call
 from microtome.subject.edit import Edit
-from microtome.subject.inputs import Inputs, as_inputs, misfit
+from microtome.subject.inputs import Inputs, as_inputs
 from microtome.subject.lookup import lookup, paths
 from microtome.subject.site import Site
 
@@ -80,9 +80,7 @@ class Subject:
         self.trunks: list[Trunk] = arch.resolve(self.architecture, module) if self.architecture else []
         self.known_sites = {name: site for trunk in self.trunks for name, site in trunk.sites.items()}
         self.known_as: Known | None = None  # see fingerprint.current_fingerprint
-        parameters = inspect.signature(module.forward).parameters
-        self._forward = frozenset(parameters)
-        self._any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self.takes = Takes.of(module)
 
     # ---- what it is
 
@@ -173,30 +171,14 @@ class Subject:
     # ---- what it does
 
     def call(self, inputs: Inputs, logits: "Logits" = "all") -> Any:
-        """The module's own output. `logits` "last" or a tensor of positions [n] computes only those rows of the logits."""
-        from microtome.subject.replay import head_rows
+        """The module's own output. `logits` "last" or a tensor of positions [n] computes only those rows of the logits.
 
-        kwargs = {k: v for k, v in inputs.items() if k}
-        mask = inputs.mask
-        if "attention_mask" in kwargs and mask is None:
-            del kwargs["attention_mask"]
-        if mask is not None and "position_ids" in self._forward and "position_ids" not in kwargs:
-            from microtome.subject.tokens import position_ids
-
-            first = self.architecture.first_position if self.architecture else None
-            kwargs["position_ids"] = position_ids(mask) + (first(self.module.config) if first else 0)
-        if "use_cache" in self._forward or ("kwargs" in self._forward and self.trunks and self.trunks[0].stack.causal):
-            kwargs.setdefault("use_cache", False)
-        first = [inputs[""]] if "" in inputs else []
-        if not first and not self._any_name and "input_ids" not in self._forward and "input_ids" in kwargs:
-            first = [kwargs.pop("input_ids")]  # a plain module takes its ids under any name
-        with head_rows(self, inputs, logits):
-            try:
-                return self.module(*first, **kwargs)
-            except (TypeError, RuntimeError) as error:
-                if said := misfit(inputs, kwargs.keys() - self._forward if not self._any_name else (), error):
-                    raise UsageError(f"{self.name} does not take these inputs: {said}") from error
-                raise
+        Raises
+        ------
+        UsageError
+            When the module does not take such inputs.
+        """
+        return call(self, inputs, logits)
 
     def run(
         self, inputs: Any, *, record: Sequence[str] = (), edits: Sequence[Edit] = (), logits: "Logits" = "all"
