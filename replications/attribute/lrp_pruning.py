@@ -2,19 +2,18 @@
 
 A convolutional network with batch norms for the ten digits of scikit-learn is cut down to three of them, without
 fine-tuning, from ten reference images per class: filters of all layers in one ranking, a tenth of them per step, scored anew
-after each step, up to seven tenths. The area under the curve of accuracy (among the three logits) is the mean over three
-draws of the three digits. Relevance follows the authors' code: z+ in all layers, a relevance of one sent into each image,
-biases without a share. So do the criteria beside it, each divided by its layer's norm and scored anew: size of the weights
-(of the batch norm folded in), and gradient and Taylor of the network's loss, summed over references and places before the
-absolute value is taken. Random order is the mean of five. Filters are removed behind their batch norm.
+after each step, up to seven tenths. The area under the curve of accuracy (among the three logits) is the mean over ten
+choices of the three digits, neighbours on a circle of the ten in an order of the seed, so that each digit is kept three times.
+Relevance follows the authors' code: z+ in all layers, a relevance of one sent into each image, biases without a share. So do
+the criteria beside it, each divided by its layer's norm and scored anew: size of the weights (of the batch norm folded in),
+and gradient and Taylor of the network's loss, summed over references and places before the absolute value is taken. Random
+order is the mean of five per choice. Filters are removed behind their batch norm.
 
-What is shown: relevance keeps more than random removal does, and no less than the paper's criteria; the sums of the layers
-agree. What is not, by little: that references of the other seven digits lose half of the lead over random removal. They lost
-0.31 to 1.65 of it, median 0.48, where calibration (seeds 20 to 24) had 0.88 to 1.39. The share is a ratio of two small noisy
-differences; of the mean lead (0.142) they keep 0.036. Digits share filters, so references of some digits say a little about
-others. Nor is relevance the best of scores: Taylor and gradient with the absolute value taken of each reference image (as
-Molchanov et al. define it), reported as `area_taylor_each` and `area_gradient_each`, keep 0.82 to 0.93 and 0.76 to 0.85 where
-relevance keeps 0.69 to 0.84 and the sums 0.66 to 0.78 and 0.56 to 0.68. The lead of the paper's criterion rests on what it is
+What is shown: relevance keeps more than random removal does, and no less than the paper's criteria; references of the other
+seven digits lose most of the lead over random removal; the sums of the layers agree. What is not: that relevance is the best
+of scores. Taylor and gradient with the absolute value taken of each reference image (as Molchanov et al. define it), reported
+as `area_taylor_each` and `area_gradient_each`, keep more than relevance (on seeds 30 to 34, 0.82 to 0.93 and 0.76 to 0.85 where
+relevance kept 0.69 to 0.84 and the sums 0.66 to 0.78 and 0.56 to 0.68). The lead of the paper's criterion rests on what it is
 compared with. Relevance of positive contributions does not see evidence against a class, which a network this narrow uses.
 
 Before: an earlier version (seeds 0 to 4) without batch norms, where random removal left areas of 0.85 to 0.99; a second one
@@ -22,9 +21,12 @@ Before: an earlier version (seeds 0 to 4) without batch norms, where random remo
 15%), and gradient and Taylor of the logit with absolute values per image, none of which the authors do: it beat the best of
 the others on one seed of five, and references of other digits lost 0.37 to 1.5 of the lead. Tried on seed 100 for this one:
 the paper's toy (two-dimensional data of four classes, three layers of 128 units, two classes kept), where random removal
-keeps 0.88, weights 0.95 and relevance 0.83. The thresholds are those of the first version. Networks differ (in calibration
-from 0.06 below the best of the paper's other criteria to 0.15 above it), so areas are judged by the median of five; before, on
-every seed. The text alone was changed after these seeds were run.
+keeps 0.88, weights 0.95 and relevance 0.83. A third (seeds 30 to 34) is this one with three choices of digits and the same
+five random orders for each: all claims held but that on references of other digits, which lost 0.31 to 1.65 of the lead
+(median 0.48; calibration on seeds 20 to 24, 0.88 to 1.39). The share is a ratio of two small differences, so ten choices are
+averaged before it is taken, with fifty random orders; nothing else was changed. Calibration of that on seeds 40 to 42: 1.14,
+1.06, 0.85. The thresholds are those of the first version. Networks differ, so areas are judged by the median of five; in the
+first version, on every seed.
 
 https://arxiv.org/abs/1912.08881
 """
@@ -43,8 +45,8 @@ from microtome.stimuli.task import Task
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 260)
-SEEDS = (30, 31, 32, 33, 34)
-BUDGET_SECONDS = 60
+SEEDS = (50, 51, 52, 53, 54)
+BUDGET_SECONDS = 125
 METHODS = (
     "microtome.attribute.pruning_order", "microtome.attribute.unit_relevance", "microtome.attribute.rules.lrp_rules",
     "microtome.attribute.rules.mode", "microtome.attribute.rules.composites",

@@ -24,7 +24,7 @@ from microtome.subject.basis import Linear
     notion="decomposability",
     serves="informativeness",
     cannot_claim="More components than units; so none of the features that share directions in superposition.",
-    tiny={"components": 4, "steps": 50},
+    tiny={"steps": 50},
 )  # fmt: skip
 def ica(
     recording: Any, *, components: int | None = None, steps: int = 200, tolerance: float = 1e-4, seed: int = 0

@@ -55,8 +55,8 @@ def _read_keys(planted: Any) -> None:
 
 
 def truth(method: Method, result: Any, world: World) -> float:
-    """AUROC of the scores for the planted head, 0 where it does not prefer the right token."""
-    return ranked(result.table, causal_rows(result.table, world.truth["planted"])) * (result.estimate.value > 0.05)
+    """AUROC of the scores for the planted head, times how far the best head prefers the right token."""
+    return ranked(result.table, causal_rows(result.table, world.truth["planted"])) * max(0.0, result.estimate.value)
 
 
 def refusals(method: Method) -> list[Refusal]:

@@ -1,4 +1,4 @@
-"""Worlds of `attention_signature`: one head looks from the last position at one other."""
+"""Worlds of `attention_signature`: one head looks from the last position at one other; without structure at no marked one."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import torch
 
 from microtome.errors import Degenerate, ShapeError, UsageError
 from microtome.method import Method
+from microtome.rng import rng
 from microtome.testing.case import Refusal, World
 from microtome.testing.families.networks import causal_rows, network_refusals
 from microtome.testing.families.tables import ranked
@@ -25,8 +26,11 @@ def null(method: Method, seed: int) -> World:
 
 def _world(seed: int, structured: bool) -> World:
     net = planted_network(seed, structured=structured)
-    cells = torch.zeros(LENGTH, LENGTH, dtype=torch.bool)
-    cells[LENGTH - 1, net.position] = True
+    n = len(net.task)
+    # Without structure the marked key stands anywhere: a head that looks at one place would be found at a fixed one.
+    where = torch.full((n,), net.position) if structured else torch.from_numpy(rng(seed, "cells").integers(0, LENGTH - 1, n))
+    cells = torch.zeros(n, LENGTH, LENGTH, dtype=torch.bool)
+    cells[torch.arange(n), LENGTH - 1, where] = True
     return World({"subject": net.subject, "tokens": net.task.clean, "cells": cells}, {"planted": net})
 
 

@@ -12,7 +12,7 @@ from microtome.subject.basis import Linear
 from microtome.subject.recording import Recording
 from microtome.testing.case import Refusal, World
 
-KINDS, SAMPLES, LENGTH, FACTORS, WIDTH, TARGETS = 4, 80, 4, 8, 16, 5
+KINDS, SAMPLES, LENGTH, FACTORS, WIDTH, TARGETS = 4, 80, 8, 8, 16, 5
 
 
 def tiny(method: Method, seed: int) -> World:

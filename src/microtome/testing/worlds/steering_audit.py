@@ -49,6 +49,8 @@ def themes(seed: int, *, structured: bool = True) -> tuple[Subject, Recording, L
     with torch.no_grad():
         module.embed.weight.copy_((d[theme] + noise[0]) if structured else 3 * noise[0])
         module.readout.weight.copy_((2 * d[theme] + noise[1]) if structured else 4 * noise[1])
+    if not structured:  # a direction without a meaning, turned so that it fires on the words at all
+        d[0] *= module.embed.weight[:THEME].detach().mul(d[0]).sum(1).max().sign()
     subject = Subject(module, name="themes")
     ids = torch.randint(0, WORDS, (20, 6), generator=g)
     labels = {name: np.isin(ids.flatten().numpy(), list(words)) for name, words in NAMES.items()}
