@@ -7,27 +7,35 @@ the pointing game is the same network with redrawn weights.
 
 Whether guided backpropagation depends on the class is decided by the channels in front of the head. Where each speaks for one
 class, the positive part of a class's weights selects other channels, which fire on that object only, and the picture is of
-that object; in the paper's network 512 channels serve 1000 classes. Here three convolutions see 11 pixels, parts of an object
-(8 to 12 pixels), and a fourth of 1 x 1 makes 12 channels of them: few for a class, so classes share them. Tried on seed 100
-with batch norms and 8 x 8 places: four convolutions of 3 x 3 (cosine of the positive weights of two classes 0.11, correlation
-of the pictures 0.32), the same twice as wide (0.05, 0.31), seven (0.11, 0.58: depth helps, but the largest value leaves the
-object, pointing game 0.12), three of 3 x 3 and four of 1 x 1 (0.11, 0.38). Without norms, first convolution of 5 x 5, which
-sees 13 pixels (seeds 101, 102): 0.65 and 0.55. As here, but 64 channels: 0.92 (seed 100, 1400 steps), 0.94 (101), and in a
-calibration that was stopped 0.63 and 0.86 (20, 21). With 12 channels: 0.87, 0.77, 0.88 (103, 104, 20), and in calibration
-0.48, 0.85, 0.91, 0.77 (25 to 28): networks differ, and one in seven lay below what is asked. More depth (two more layers of
-1 x 1) does not mend that one (0.53), though the cosine of its weights is 0.34: the weights alone do not decide.
+that object; in the paper's network 512 channels serve 1000 classes. The pointing game asks for the opposite: where channels
+are shared, a class has evidence in places of the other object as well (on seed 101, all 22 and all 9 misses of two networks
+lie on it, at an accuracy of 0.88 and 0.99). Here three convolutions see 11 pixels, parts of an object (8 to 12 pixels), and a
+fourth of 1 x 1 makes 64 channels of them. How far training takes these from where they start seems to decide between them:
+with smoothed labels and rates of 0.002, 0.003, 0.004, guided backpropagation 0.88, 0.79, 0.74 and pointing 0.97, 1, 0.98
+(seed 20); at 0.002 and 0.003, 0.93 and 0.97, pointing 0.83 and 0.93 (seed 101: 2000 steps of the lower rate are too few); at
+0.002, 0.76 and 0.97 (seed 103). Hence 0.003. Twice as many channels: 0.57 at 0.004, 0.78 at 0.002 (seed 20). Half as many,
+0.004: 0.88 and pointing 0.97 (20), 0.80 and 0.85 (101, accuracy 0.98: it is not held-out accuracy alone). Labels smoothed by
+0.2: 0.59 (20, 0.004). Weight decay of 0.5 leaves the network untrained (accuracy 0.37).
 
-Before: 700 steps of four convolutions of 3 x 3 without norms (seeds 0 to 2, pointing game 0.88 to 0.98), then 1400 (seeds 5 to
-7; all claims held but for guided backpropagation: 0.83, 0.76, 0.65). The miniature changed once since, as above, and half of
-the computation went; thresholds are as they were. What is not shown is both claims on every network: on seeds 30 to 32 the
-pictures of two classes correlate by 0.89 to 0.93, and the pointing game, 0.96 on two of them, is 0.81 on the third. Twelve
-shared channels are few to tell places apart; with 64 it was 0.97 to 1 (seeds 101, 20, 21), and there guided backpropagation
-told the classes of one network apart. Label smoothing of 0.1 with 64 channels gave both on that one (0.74 and 0.98); it was
-not tried on others. The text alone was changed after seeds 30 to 32 were run.
+Before: 700 steps of four convolutions of 3 x 3 without norms (seeds 0 to 2, pointing game 0.88 to 0.98), then 1400 (seeds 5
+to 7; all claims held but for guided backpropagation: 0.83, 0.76, 0.65), then 12 channels of 1 x 1 at a rate of 0.004 without
+smoothing (seeds 30 to 32; all held but for the pointing game and class discrimination, both 0.96, 0.96, 0.81, at an accuracy
+of 0.91, 0.92, 0.92; in its calibration guided backpropagation was 0.48, 0.85, 0.91, 0.77). Tried on seed 100 with batch norms
+and 8 x 8 places: four convolutions of 3 x 3 (correlation of the pictures 0.32), twice as wide (0.31), seven (0.58, but
+pointing game 0.12), three of 3 x 3 and four of 1 x 1 (0.38); without norms, first convolution of 5 x 5 (seeds 101, 102):
+0.65, 0.55. Without smoothing, 64 channels at 0.004: 0.92 (100), 0.94 (101), 0.63, 0.86, 0.76 (20 to 22). This is the fourth
+form; thresholds are as they were. Its calibration (seeds 40 to 44), not repeated: guided backpropagation 0.84, 0.87, 0.62,
+0.85, 0.79, pointing game 0.95, 0.95, 0.97, 0.92, 0.94.
+
+What is not shown is both claims on every network. On seeds 50 to 52 guided backpropagation is 0.92, 0.83, 0.75 and the
+pointing game (and class discrimination) 0.82, 0.96, 1, all at an accuracy of 1: not weak training, but channels that are
+shared. Over the ten networks of this form (seeds 20 and 101 and the two lots above) both hold on eight, each fails once, and
+the two figures correlate by -0.58. The paper's network is one large one, whose claims need not pull against each other. The
+text alone was changed after seeds 50 to 52 were run.
 
 The maps have 16 x 16 places: the game is played on the upsampled view. Objects keep to their quarter, so a map that knows
-nothing hits an object in about its share of the picture. So small a network does not name both objects of every picture (see
-`accuracy`).
+nothing hits an object in about its share of the picture. See `accuracy` for how
+often both objects of a picture are named.
 
 https://arxiv.org/abs/1610.02391
 """
@@ -47,13 +55,13 @@ from microtome.stimuli.vision.draw import object_mask
 from microtome.subject.subject import Subject
 
 CATALOG = ("attribute", 270)
-SEEDS = (30, 31, 32)
+SEEDS = (50, 51, 52)
 BUDGET_SECONDS = 180
 METHODS = (
     "microtome.attribute.grad_cam", "microtome.attribute.cam", "microtome.attribute.guided_backprop",
     "microtome.attribute.rules.mode",
 )  # fmt: skip
-CLASSES, TEST = 4, 64
+CLASSES, TEST, SMOOTHING = 4, 64, 0.1
 
 CLAIMS = [
     Claim("weights are those of the head over Z: largest error", "alpha_error", 1e-6, "<=", null="other_alpha_error"),
@@ -72,7 +80,7 @@ def run(seed: int) -> dict[str, float]:
     """Train one network and judge the maps of both classes of each test picture."""
     net = network(seed)
     images, labels, _ = scenes(6000, seed, "train")
-    fit(net, lambda step: loss(net, images, labels, step), 2000, lr=4e-3)
+    fit(net, lambda step: loss(net, images, labels, step), 2000, lr=3e-3)
     x, y, where = scenes(TEST, seed, "test")
     subject = Subject(net)
     first, second = y.nonzero()[:, 1].view(-1, 2).T
@@ -110,8 +118,8 @@ def network(seed: int) -> nn.Sequential:
     """Four convolutions, the last of single places, a global mean, a linear head, and a class whose logit is always 0."""
     return seeded(lambda: nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 12, 1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, CLASSES), nn.ZeroPad1d((0, 1)),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES), nn.ZeroPad1d((0, 1)),
     ), seed, "grad-cam")  # fmt: skip
 
 
@@ -132,7 +140,7 @@ def scenes(n: int, seed: int, name: str) -> tuple[Tensor, Tensor, Tensor]:
 
 def loss(net: nn.Module, images: Tensor, labels: Tensor, step: int) -> Tensor:
     rows = torch.arange(step * 48, step * 48 + 48) % len(images)
-    return F.binary_cross_entropy_with_logits(net(images[rows])[:, :CLASSES], labels[rows])
+    return F.binary_cross_entropy_with_logits(net(images[rows])[:, :CLASSES], labels[rows] * (1 - 2 * SMOOTHING) + SMOOTHING)
 
 
 def asked(x: Tensor, classes: Tensor) -> Task:
