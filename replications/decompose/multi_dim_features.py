@@ -5,26 +5,39 @@ Gaussian are separable; points on one of two lines are a mixture. Network part: 
 number ?"; the day after the mark counts, and the answer is (day + number) mod 7, number 0 or 1. Every word has four forms, as
 Mon, Monday and monday. The mark must be read by the day's own position first, so the answer passes through it. Answers are
 blurred over neighbouring days, as days are in text, which makes one frequency worth more than the others (without it the days
-form a regular simplex, and no plane stands out). Three dictionaries (ReLU and L1, as the paper's for GPT-2) of the stream after
+form a regular simplex, and no plane stands out). Four dictionaries (ReLU and L1, as the paper's for GPT-2) of the stream after
 the first block, at all positions, are asked for their groups by the paper's graph (two neighbours; cosine 0.5, the paper's, and
 0.6): the first of all groups, by the paper's score, is the circle of days. Patching the circle fitted to the mean states moves
 the answer to the target day; a random plane does not; nor does everything but the circle.
 
-What failed before (a perceptron that sees day and number in one state; seeds 0 to 2: agreement 0.49, 0.50, 0.99): latents for
-a day and a number at once join the group. With tokens of their own they do not. What else it took, on seeds 100 to 104: TopK
-dictionaries (12 to 64 latents, k of 1 to 3, three rates) leave half or more of their latents dead on so few kinds of tokens,
-and the live ones stand for several kinds at once (mostly 0.3 to 0.9), whatever the groups; ReLU with L1 does not. Latents that
-never fire joined groups, so `multi_dim_features` leaves them out now. Spectral clustering (3 to 6 clusters), the paper's way
-for Mistral, cut the circle into arcs, or merged it with other words. One form per word leaves points without noise, and any
-few such points look irreducible. With one dictionary and cosine 0.5 the first group was the circle on five of eight seeds
-(100, 103, 104, 20 to 24; on the others 0.41 and 0.72, where latents of the mark had joined, and once a group of other words).
-Clean circles score higher than merged or cut ones, so three dictionaries and two cosines find it; untrained networks get the
-same choice. That form was tried on seeds 20, 22, 100, 104, and 25 for calibration; thresholds are the catalogue's.
+Reported before. First a perceptron that sees day and number in one state; seeds 0 to 2 failed (agreement 0.49, 0.50, 0.99):
+latents for a day and a number at once join the group; with tokens of their own they do not. Then this network with three
+dictionaries of 1,500 steps of 512 rows; seeds 30 and 31 held, 32 failed (agreement 0.87, covered 0.23): none of its three
+dictionaries had the circle apart from other words, and eight latents of the first position (days and the mark) came first.
+Since then three changes: steps (3,000 of 256 rows), dictionaries (4), untrained networks that are averaged (2, not 3, for
+time).
 
-Honest limits. The group may hold latents of other words beside all the days: of the tokens on which it writes, a share `days`
-are days (0.67 to 1; of all tokens a third), and the angle is judged on those. The dictionary's size and penalty matter: with
-48, 80 or 128 latents, or 0.3 in place of 0.5, one dictionary's first group was the whole circle on less than half of the
-seeds.
+Why 32 failed: dictionaries that are not done training. Circles of days and few other words score mostly 0.9 to 1.25, pieces
+and merged circles 0.6 to 0.95 (once three latents of other words 1.0), so the choice fails where no dictionary has a clean one.
+Over eight dictionaries (cosines 0.5, 0.6, 0.7) the best group is the circle in 6 of 24 after 1,000 steps of 512 (seeds 100,
+102, 103), 11 of 24 after 1,500; on 100 and 103, 7 of 16 after 1,500 of 512 and 9 of 12 after 3,000 of 256. For seeds 32 and 100
+to 104 any three of eight dictionaries of 1,500 steps choose the circle with chance 0.84, four 0.91, five 0.96, six 0.99.
+Stability does not help: to count only groups that another dictionary repeats (overlap of the rows that they write on at least
+0.5, 0.7, 0.8) gives 0.83, 0.56, 0.44 for three: at 0.7 pieces repeat in 22% of the other dictionaries, but merged circles in
+52% and clean ones in 44%. A penalty of 0.8 (1,000 steps) finds 8 of 24.
+
+Tried before that, on seeds 100 to 104: TopK dictionaries (12 to 64 latents, k of 1 to 3, three rates) leave half or more of
+their latents dead on so few kinds of tokens, and the live ones stand for several kinds at once (mostly 0.3 to 0.9), whatever
+the groups; ReLU with L1 does not. Latents that never fire joined groups, so `multi_dim_features` leaves them out now. Spectral
+clustering (3 to 6 clusters), the paper's way for Mistral, cut the circle into arcs, or merged it with other words. One form per
+word leaves points without noise, and any few such points look irreducible. Dictionaries of 48, 80 or 128 latents, or a penalty
+of 0.3, all before the longer training, did worse. Thresholds are the catalogue's.
+
+Honest limits. The best of eight groupings (four dictionaries, two cosines) is judged; untrained networks get the same choice.
+The form was looked for on seeds 32 and 100 to 104 (forms before it also on 20 to 25), and calibrated once on 40 to 43
+(agreement 0.998 to 1.000). The group may hold latents of other words beside all the days: of the tokens on which it writes, a
+share `days` are days (0.5 to 1 where the circle came first in a dictionary of 1,500 steps; of all tokens 0.33), and the angle
+is judged on those. One dictionary in four or so still does not have the circle first.
 
 https://arxiv.org/abs/2405.14860
 """
@@ -48,7 +61,7 @@ from microtome.subject.basis import Linear
 from microtome.subject.recording import Recording
 
 CATALOG = ("decompose", 202)
-SEEDS = (30, 31, 32)
+SEEDS = (50, 51, 52)
 BUDGET_SECONDS = 60
 METHODS = (
     "microtome.decompose.multi_dim_features", "microtome.decompose.irreducible", "microtome.decompose.clusters",
@@ -58,7 +71,7 @@ DAYS, NUMBERS, OTHERS, FORMS, WIDTH, BLUR, POINTS = 7, 2, 3, 4, 32, 2.0, 7000
 MARK, ASK = DAYS + NUMBERS, DAYS + NUMBERS + 1
 KINDS = ASK + 1 + OTHERS
 SITE, COUNTS = "blocks.0.resid_post", 3
-LATENTS, L1, DICTIONARIES, COSINES = 64, 0.5, 3, (0.5, 0.6)
+LATENTS, L1, DICTIONARIES, COSINES, UNTRAINED = 64, 0.5, 4, (0.5, 0.6), 2
 
 CLAIMS = [
     Claim("ring of seven values: separability (bits)", "ring_s", 0.5, null="gauss_s"),
@@ -79,7 +92,7 @@ def run(seed: int) -> dict[str, float]:
     """Score clouds that are known, then look for the circle of days in a trained and in untrained networks."""
     trained = network(seed)
     fit(trained, lambda step: loss(trained, *prompts(seed, step, 64)), 600, lr=5e-3, weight_decay=2.0)
-    found, others = circle_of(trained, seed), [circle_of(network(derive(seed, i)), seed) for i in range(3)]
+    found, others = circle_of(trained, seed), [circle_of(network(derive(seed, i)), seed) for i in range(UNTRAINED)]
     ids, _, answer = prompts(seed, "accuracy", 1000)
     return {
         **clouds(seed), **found, **patches(trained, seed),
@@ -167,7 +180,7 @@ def circle_of(module: nn.Module, seed: int) -> dict[str, float]:
 
 def first_group(recording: Recording, seed: int) -> tuple[Any, Any] | None:
     """A dictionary, and the first of its groups at any of the cosines."""
-    basis = relu_sae(recording, latents=LATENTS, l1=L1, steps=1500, batch=512, lr=5e-3, seed=seed)
+    basis = relu_sae(recording, latents=LATENTS, l1=L1, steps=3000, batch=256, lr=5e-3, seed=seed)
     tables = [multi_dim_features(recording, basis, cosine=c, draws=1, seed=seed).table for c in COSINES]
     rows = [t.iloc[0] for t in tables if t is not None]
     return (max(rows, key=lambda row: row["score"]), basis) if rows else None
