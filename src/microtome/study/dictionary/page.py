@@ -71,7 +71,7 @@ def dictionary_sections(
     if len(next(iter(history.values()), [])) > 1:
         sections.append(_training(history, batch))
     if basis.directions is not None and basis.dim > 2:
-        sections.append(_map(basis, found, layout, seed))
+        sections.append(directions_map(basis, found, layout, seed))
     sections.append(cards(basis, recording, found, chosen, subject=subject, stimuli=stimuli, seed=seed))
     return sections
 
@@ -165,7 +165,7 @@ def _training(history: dict[str, list], batch: int | None) -> Section:
     return Section("training", "Training" if axis in ("step", None) else "Spectrum", lead, [], blocks)
 
 
-def _map(basis: Any, found: Latents, layout: str, seed: int) -> Section:
+def directions_map(basis: Any, found: Latents, layout: str, seed: int) -> Section:
     """Directions in the plane, coloured by how often they are active."""
     shown = np.sort(found.energy.argsort(descending=True)[:MAPPED].numpy())
     directions = basis.directions.detach().cpu()[shown]

@@ -3,18 +3,21 @@
 import torch
 
 from microtome.decompose import pca, random_dictionary, topk_sae
+from microtome.decompose.latents import latents as latents_of
 from microtome.describe import predicate_explainer, token_texts
 from microtome.errors import SiteError
 from microtome.evidence import Finding
 from microtome.search.selective_units import selective_units
 from microtome.study.blocks import Bars, Graph, Lines, Section, Table, Text
 from microtome.study.context import Context, some_rows
+from microtome.study.dictionary.cards import cards
+from microtome.study.dictionary.page import directions_map
 from microtome.study.stages.units import TELLS, count
 from microtome.subject.basis import Basis
 from microtome.trace import attribution_graph
 from microtome.trace.view import facts
 
-ROWS, STEPS, ACTIVE, NODES = 12_000, 400, 8, 16
+ROWS, STEPS, ACTIVE, NODES, CARDS = 12_000, 400, 8, 16, 6
 NOTES = (
     "Attention, norms and gates are held at this prompt's values, so where the network looks is not explained. Diamonds are "
     "what the dictionary leaves unexplained. Drag, zoom, filter; click a node for what it brings and gets."
@@ -22,7 +25,7 @@ NOTES = (
 
 
 def dictionary(context: Context) -> Section:
-    """TopK autoencoder on the stream; reconstruction against PCA of as many numbers per row and a random dictionary."""
+    """TopK autoencoder on the stream against PCA of as many numbers and a random dictionary; a map, and some latents."""
     recording = some_rows(context.stream, ROWS, context.seed)
     width = recording.matrix().shape[1]
     k = min(ACTIVE, width)
@@ -37,7 +40,9 @@ def dictionary(context: Context) -> Section:
     axis = next(iter(curve))
     lines = Lines("Training", [str(v) for v in curve[axis]], {n: [float(x) for x in v] for n, v in curve.items() if n == "fvu"},
                   x_name=axis)  # fmt: skip
-    findings, blocks = [], [bars, lines]
+    used = latents_of(recording, sae, bins=24)
+    chosen = [int(i) for i in used.energy.argsort(descending=True)[:CARDS] if used.rate[i] > 0]
+    findings, blocks = [], [bars, lines, *directions_map(sae, used, "auto", context.seed).blocks]
     lead = (f"{latents} directions, {k} at a time, explain {100 * (1 - sae.metrics['fvu']):.0f}% of the variance of "
             f"{context.material.stream}; PCA with {k} components {100 * (1 - flat.metrics['fvu']):.0f}%.")  # fmt: skip
     if recording.properties:
@@ -51,6 +56,7 @@ def dictionary(context: Context) -> Section:
         if "token" in recording.index.columns:
             best = found.table.nlargest(24, "auroc")  # type: ignore[union-attr]
             units = sorted({int(u.rpartition("[")[2].rstrip("]")) for u in best["unit"]})
+            chosen = list(dict.fromkeys(int(u.rpartition("[")[2].rstrip("]")) for u in best["unit"]))[:CARDS]
             texts = predicate_explainer(codes.blinded(), units=units, tokens=token_texts(context.subject), seed=context.seed)
             by_unit = {int(d.unit.rpartition("[")[2].rstrip("]")): d for d in texts}
             rows = []
@@ -60,6 +66,7 @@ def dictionary(context: Context) -> Section:
                              d.score.value])  # fmt: skip
             blocks.append(Table("Latents that tell properties, and what they respond to in words",
                                 ["property", "latent", "AUROC", "description", "held-out correlation"], rows))  # fmt: skip
+    blocks += cards(sae, recording, used, chosen, subject=context.subject, seed=context.seed).blocks
     if context.subject.trunks and context.material.task.kind == "text":
         blocks.append(_graph(context, sae))
     return Section("dictionary", "Directions of the middle layer", lead, findings, blocks)
