@@ -8,12 +8,20 @@ as large for the same faithfulness (calibration), as each of them stands in the 
 
 Integrated gradients are compared with exact interventions, one feature at a time, at the first place of the network: a
 dictionary of the embeddings wider than the vocabulary, with two features per word, on names (indirect objects), where about
-30 of them differ. They rank these as the interventions do, to 0.96 or more. Attribution patching (one gradient, at the clean
+30 of them differ. They rank these as the interventions do, to about 0.96. Attribution patching (one gradient, at the clean
 input) finds a third of the effect, as the norm behind the embeddings cancels what a word does to its own length: it is off by
-0.64 to 0.72 of the effects, integrated gradients by 0.22 to 0.30 (`atp_off`, `ig_off`). What does not hold on every seed is
-that its ranks are worse: 0.84, 0.93 and 0.96 against 0.97, 0.97 and 0.96 on seeds 30-32, that is 0.008 in its favour on the
-last one (worse by 0.07 to 0.20 on each of seeds 20-24). Its mistake is mostly a factor common to all words, which a rank over
-39 features does not see; the size of the effects would have told the two apart on every seed, but is not what was asked.
+0.64 to 0.72 of the effects, integrated gradients by 0.21 to 0.30 (`atp_off`, `ig_off`; seeds 30-32 and 40-42). Its mistake is
+mostly a factor common to all words, which a rank over 27 to 39 features does not see: the gain in rank is small where the size
+of the effects tells the two apart clearly.
+
+The ranks were reported before on seeds 30-32 with one dictionary per seed. Seven of eight claims held, the gain over one
+gradient did not: 0.125, 0.048 and -0.008 (ranks of 0.97, 0.97 and 0.96 against 0.84, 0.93 and 0.96), after 0.07 to 0.20 on
+seeds 20-24 (calibration). One change was made since, after that result: both Spearman claims and their nulls are the mean of
+three dictionaries (as many as the time allows), each fitted from its own seed, on the same prompts; thresholds as before. On
+seeds 40-42 (calibration) the gain is 0.06, 0.20 and 0.12, of the nine dictionaries 0.02 to 0.26. So the dictionary is only
+part of the noise: dictionaries of one seed spread by 0.04 (standard deviation), the means of the seeds, which differ in texts
+and prompts, by 0.07. The least of the three stays among the figures (`ig_gain_least`, `ig_spearman_least`): what the claim
+says of the mean, it does not say of every dictionary.
 
 Nor does any of it hold of every dictionary. On seeds 3-5 it was asked of 16 features per position at the first attention
 output, on agreement: 0.82 to 0.95 for integrated gradients, 0.93 to 0.98 for the single gradient (on seeds 0-2 that had
@@ -34,8 +42,9 @@ nothing on average (-0.05 to 0.00 on seeds 20-24); on seeds 3-5 a single random 
 
 What was chosen by trying: the data of the classifier are the fourth design (with an early one ablation made the worst group
 worse), and the behaviour of the circuit: on IOI, circuits of 120 features reached a faithfulness of 0.09 to 0.25 and of 240
-at most 0.44, whichever sites had dictionaries (seed 10). Seeds 30-32 are reported after these two changes (dictionary and
-behaviour of the ranks; random draws). Limits: a small network; the ranks speak of one site and one behaviour.
+at most 0.44, whichever sites had dictionaries (seed 10). Seeds 30-32 had been reported after two changes (dictionary and
+behaviour of the ranks; random draws), seeds 50-52 come after the third (several dictionaries). Limits: a small network; the
+ranks speak of one site and one behaviour.
 
 https://arxiv.org/abs/2403.19647
 """
@@ -51,22 +60,27 @@ from microtome.decompose import topk_sae
 from microtome.organisms.fit import fit
 from microtome.organisms.small import perceptron
 from microtome.replicate import Claim
-from microtome.rng import rng, torch_rng
+from microtome.rng import derive, rng, torch_rng
 from microtome.subject.basis import Identity
 from microtome.subject.gradients import gradients
 from microtome.trace import shift, sparse_feature_circuits
 
 CATALOG = ("trace", 231)
-SEEDS = (30, 31, 32)
+SEEDS = (50, 51, 52)
 BUDGET_SECONDS = 120
 METHODS = ("microtome.trace.sparse_feature_circuits", "microtome.trace.feature_effects", "microtome.trace.feature_edges")
-DOCUMENTS, PROMPTS, SIZE, MARKED, DRAWS = 300, 32, 120, 10, 100
+DOCUMENTS, PROMPTS, SIZE, MARKED, DRAWS, FITS = 300, 32, 120, 10, 100, 3
 SETTINGS = {"latents": 256, "k": 16, "steps": 300, "batch": 256, "lr": 3e-3}
 WORDS = {"latents": 1024, "k": 2, "steps": 500, "batch": 256, "lr": 6e-3}  # one feature or two per word; 812 words
 
 CLAIMS = [
-    Claim("integrated gradients against exact effects, embeddings (Spearman)", "ig_spearman", 0.9, null="shuffled_spearman"),
-    Claim("gain over one gradient at the clean input", "ig_gain", 0.0, null="shuffled_gain"),
+    Claim(
+        "integrated gradients against exact effects, embeddings (Spearman, 3 fits)",
+        "ig_spearman",
+        0.9,
+        null="shuffled_spearman",
+    ),
+    Claim("gain over one gradient at the clean input (mean of 3 fits)", "ig_gain", 0.0, null="shuffled_gain"),
     Claim("faithfulness of the feature circuit", "faithful", 0.8, null="faithful_random"),
     Claim("faithfulness of as many neurons, below that of features", "neuron_gap", 0.1, null="random_gap"),
     Claim("random features (faithfulness)", "faithful_random", 0.2, "<=", null="faithful"),
@@ -89,9 +103,18 @@ def run(seed: int) -> dict[str, float]:
     graph, plain = (sparse_feature_circuits(subject, found, b, node_threshold=0.0, edges=False) for b in (bases, neurons))
     out = faithfulness(subject, held, {"features": (bases, graph), "neurons": (neurons, plain)}, seed)
     alone = ranks(subject, found, bases[0], seed)
-    words = topk_sae(subject.record(subject.organism.examples(2 * DOCUMENTS, seed), ["embed"]), seed=seed, **WORDS)
-    first = ranks(subject, subject.organism.truth.task("ioi", 2 * PROMPTS, seed), words, seed)
+    first = words(subject, seed)
     return out | first | {f"agreement_{k}": alone[k] for k in ("ig_spearman", "atp_spearman")} | shifted(seed)
+
+
+def words(subject: mt.Subject, seed: int) -> dict[str, float]:
+    """The ranks on names, mean over dictionaries of the embeddings fitted each from its own seed; the least of both."""
+    embedded = subject.record(subject.organism.examples(2 * DOCUMENTS, seed), ["embed"])
+    task = subject.organism.truth.task("ioi", 2 * PROMPTS, seed)
+    seeds = [derive(seed, "words", i) for i in range(FITS)]
+    found = [ranks(subject, task, topk_sae(embedded, seed=s, **WORDS), s) for s in seeds]
+    least = {f"{k}_least": min(f[k] for f in found) for k in ("ig_spearman", "ig_gain")}
+    return {k: float(np.mean([f[k] for f in found])) for k in found[0]} | least
 
 
 def ranks(subject: mt.Subject, task: Any, basis: Any, seed: int) -> dict[str, float]:
