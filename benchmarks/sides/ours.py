@@ -116,6 +116,7 @@ def sae_step(settings: dict) -> Work:
 
 def sae_quality(settings: dict) -> Work:
     """`topk_sae`'s trainer on planted features, and the share of variance it leaves."""
+    from microtome.decompose.dictionary import SparseDictionary
     from sides import sae
 
     def call():
@@ -127,7 +128,8 @@ def sae_quality(settings: dict) -> Work:
         return fit
 
     def outputs(fit):
-        basis = fit.dictionary()
+        # As trained: `fit.dictionary()` would fold in scales that `_fit` has set to 1.
+        basis = SparseDictionary("site", **fit.formula.export({name: value.detach() for name, value in fit.p.items()}))
         return sae.left(settings, lambda x: basis.decode(basis.encode(x)))
 
     return Work(call, outputs, units=settings["steps"])
