@@ -1,5 +1,7 @@
 """Infidelity: does a map foretell what a change of the input does to the output?"""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,14 +85,19 @@ def infidelity(
 
 def changes(x: Tensor, noise: float | Tensor, draws: int, seed: int) -> Tensor:
     """Changes [draws, n, ...] of a site x [n, ...]: given, or Gaussian with `noise` of each example's range."""
-    if isinstance(noise, Tensor):
-        if noise.shape[1:] != x.shape:
-            raise ShapeError(f"changes {list(noise.shape)} do not fit [draws, {', '.join(map(str, x.shape))}].")
-        return noise.to(x)
+    return shifts(x, noise, draws, partial(torch.randn, generator=torch_rng(seed, "changes"), dtype=torch.float64), "noise")
+
+
+def shifts(x: Tensor, size: float | Tensor, draws: int, drawn: Callable[..., Tensor], name: str) -> Tensor:
+    """What is added to x [n, ...], [draws, n, ...]: `size` itself where given, or `drawn` times that share of each range."""
+    if isinstance(size, Tensor):
+        if size.shape[1:] != x.shape:
+            raise ShapeError(f"shapes do not fit: {name} {list(size.shape)} is not [draws, {', '.join(map(str, x.shape))}].")
+        return size.to(x)
     counted("draws", draws)
-    if not noise > 0:
-        raise UsageError(f"noise must be above 0, got {noise!r}.")
-    return noise * spread(x) * torch.randn(draws, *x.shape, generator=torch_rng(seed, "changes"), dtype=torch.float64).to(x)
+    if not size > 0:
+        raise UsageError(f"{name} must be above 0, got {size!r}.")
+    return size * spread(x) * drawn((draws, *x.shape)).to(x)
 
 
 def spread(x: Tensor) -> Tensor:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from microtome.attribute.attribution import Attribution
-from microtome.attribute.ends import counted
-from microtome.attribute.judge.infidelity import spread
+from microtome.attribute.judge.infidelity import shifts
 from microtome.attribute.place import input_site
 from microtome.errors import Degenerate, ShapeError, UsageError
 from microtome.rng import torch_rng
@@ -120,15 +119,11 @@ def _stacked(task: Any, inputs: Tensor) -> Any:
 
 def _moves(x: Tensor, radius: float | Tensor, draws: int, generator: torch.Generator) -> Tensor:
     """Moves [draws, n, ...] of x [n, ...]: given, or uniform in a box."""
-    if isinstance(radius, Tensor):
-        if radius.shape[1:] != x.shape:
-            raise ShapeError(f"moves {list(radius.shape)} do not fit [draws, {', '.join(map(str, x.shape))}].")
-        return radius.to(x)
-    counted("draws", draws)
-    if not radius > 0:
-        raise UsageError(f"radius must be above 0, got {radius!r}.")
-    box = 2 * torch.rand(draws, *x.shape, generator=generator, dtype=torch.float64) - 1
-    return radius * spread(x) * box.to(x)
+
+    def box(shape: tuple[int, ...]) -> Tensor:
+        return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+
+    return shifts(x, radius, draws, box, "radius")
 
 
 def _embeddings_moved(

@@ -55,13 +55,14 @@ def dictionary(context: Context) -> Section:
         lead += f" {count(found)} of {len(found.table)} properties have a latent that tells them (AUROC at least {TELLS})."  # type: ignore[arg-type]
         if "token" in recording.index.columns:
             best = found.table.nlargest(24, "auroc")  # type: ignore[union-attr]
-            units = sorted({int(u.rpartition("[")[2].rstrip("]")) for u in best["unit"]})
-            chosen = list(dict.fromkeys(int(u.rpartition("[")[2].rstrip("]")) for u in best["unit"]))[:CARDS]
-            texts = predicate_explainer(codes.blinded(), units=units, tokens=token_texts(context.subject), seed=context.seed)
-            by_unit = {int(d.unit.rpartition("[")[2].rstrip("]")): d for d in texts}
+            units = list(dict.fromkeys(map(_number, best["unit"])))  # the best first
+            chosen = units[:CARDS]
+            texts = predicate_explainer(codes.blinded(), units=sorted(units), tokens=token_texts(context.subject),
+                                        seed=context.seed)  # fmt: skip
+            by_unit = {_number(d.unit): d for d in texts}
             rows = []
             for _, r in best.iterrows():
-                d = by_unit[int(r["unit"].rpartition("[")[2].rstrip("]"))]
+                d = by_unit[_number(r["unit"])]
                 rows.append([r["property"], r["unit"], r["auroc"], d.text if d.verdict == "described" else "undescribed",
                              d.score.value])  # fmt: skip
             blocks.append(Table("Latents that tell properties, and what they respond to in words",
@@ -70,6 +71,11 @@ def dictionary(context: Context) -> Section:
     if context.subject.trunks and context.material.task.kind == "text":
         blocks.append(_graph(context, sae))
     return Section("dictionary", "Directions of the middle layer", lead, findings, blocks)
+
+
+def _number(unit: str) -> int:
+    """3 of "site/basis[3]"."""
+    return int(unit.rpartition("[")[2].rstrip("]"))
 
 
 def _graph(context: Context, sae: Basis) -> Graph | Text:
